@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's physical memory as the host sees it: one reserved address range, split round the hole.
+ * Depends on base. Every access by guest-physical address is bounds-checked here, once.
+ */
+#ifndef KVM_MEMORY_H
+#define KVM_MEMORY_H
+
+#include "base/error.h"
+#include "base/types.h"
+
+enum { GUEST_MEMORY_MAX_REGIONS = 2 };
+
+/* Guest-physical [gpa, gpa + size) lies at hva. */
+struct guest_region {
+	u64 gpa, size;
+	u8 *hva;
+};
+
+struct guest_memory {
+	u8 *base; /* the whole reservation: the regions follow one another in it */
+	u64 size; /* bytes, a multiple of 2 MiB */
+	u32 region_count;
+	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS];
+};
+
+/*
+ * Reserves size bytes (zero, private, huge pages advised) as guest memory from 0 up to hole_start, the
+ * rest from hole_end (4 GiB). ERROR_NO_MEMORY when the host cannot. Units: bytes.
+ */
+MUST_CHECK struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end);
+void guest_memory_deinit(struct guest_memory *m);
+
+/* The host's address of [gpa, gpa + len), or NULL when any byte of it is not memory. len 0 is NULL. */
+void *guest_memory_at(const struct guest_memory *m, u64 gpa, u64 len);
+
+#endif

@@ -1,0 +1,162 @@
+---@meta ktstr.core
+-- What C gives Lua. `require "ktstr.core"` finds it preloaded by the program; this file is only
+-- for editors and people. The library in lua/ktstr/ is the public face; tests use that.
+-- Every function raises a table { code=, message=, hint= } (see ktstr.errors) when it fails.
+
+local core = {}
+
+---@type string
+core.version = ""
+
+---@class ktstr.core.paths
+---@field lua string the directory that holds ktstr/
+---@field guest string the directory that holds agent, tiny and busybox
+---@type ktstr.core.paths
+core.paths = {}
+
+-- Constants of wire.h by their names there: core.wire.MSG_EXIT, OP_EXEC, LIFECYCLE_..., WIRE_DATA_MAX,
+-- WRITE_TRUNCATE, REPORT_KILLED ...
+core.wire = {}
+
+--- Attributes as a byte string. Values are checked against the type that wire.h gives the attribute.
+---@param list { [1]: string, [2]: string|number|boolean|table }[] name without ATTR_ ("ARG") and value;
+---  a PARAM's value is { index, value }
+---@return string
+function core.wire.pack(list) end
+
+--- The attributes in bytes, in order; unknown types are left out.
+---@param bytes string
+---@return { [1]: string, [2]: string|number|boolean|table }[]
+function core.wire.unpack(bytes) end
+
+--- Payload of an OP_REQUEST.
+---@param id integer
+---@param op integer
+---@param body string attributes or data
+---@return string
+function core.wire.op_request(id, op, body) end
+
+--- Fixed struct and path of an OP_WRITE body (the data follows it).
+---@param path string
+---@param offset number
+---@param mode integer
+---@param flags integer
+---@return string
+function core.wire.write_head(path, offset, mode, flags) end
+
+--- What a frame's payload says, by its type; nil and a reason when it is malformed.
+--- OP_REPLY: { id=, error= (0 or errno), strerror=, body= }   EXIT: { code= }   LIFECYCLE: { phase=, reason= }
+--- STDOUT, STDERR: { program=, data= }   SYS_RDY: { version=, release=, pid= }
+--- WORKER_REPORT: every field of struct wire_worker_report by its name (unknown ones nil, wakes joined as
+---   `wakes`), killed=, failed=, reason=, cpus_used= (cpulist), wake_samples= (array of ns)
+--- SNAPSHOT_REQUEST: { id=, kind=, tag= }
+---@param type integer
+---@param payload string
+---@return table|nil, string?
+function core.wire.decode(type, payload) end
+
+---@class ktstr.core.machine
+local machine = {}
+
+--- Puts a machine together; nothing runs yet.
+---@param options { kernel: string, initrd: userdata|nil, cmdline: string, topology: table, kaslr: boolean,
+---  la57: boolean, timeout: number|nil, steal_time: boolean|nil }
+---  kernel: path of a bzImage or vmlinux.
+---  topology: { nodes = { { llcs = 2, memory = bytes }, ... }, cores = 4, threads = 2, distances = {{10,20},{20,10}} }
+---  timeout: seconds of wall time from start() before the run is killed; nil: none.
+---@return ktstr.core.machine
+function core.machine(options) end
+
+function machine:start() end
+
+--- Sends a frame on port 1. Blocks while the guest does not take it in.
+---@param type integer
+---@param payload string
+---@param timeout number|nil seconds; raises code "timeout"
+function machine:send(type, payload, timeout) end
+
+--- The next frame from the guest (good CRCs, type known). Returns nil, "timeout" or nil, "ended"
+--- (the machine is no longer running and nothing is left to read) or nil, "console" when
+--- console output came in and wake_on_console was set. Raises code "interrupted" on SIGINT or SIGTERM.
+---@param timeout number|nil seconds; nil: for ever
+---@return integer|nil type, string payload_or_reason
+function machine:recv(timeout) end
+
+--- recv also returns for console output.
+---@param on boolean
+function machine:wake_on_console(on) end
+
+--- Console text (COM1) from an absolute byte offset on. Old text is dropped beyond 4 MiB: then the text
+--- starts later than asked.
+---@param from number|nil default 0
+---@return string text, number next_offset
+function machine:console(from) end
+
+--- Asks the machine to end; exit_reason ExternalKill. Does not wait.
+function machine:kill() end
+
+--- Waits until it has ended (kills it first when it was never asked to end and `kill` is true) and frees
+--- its memory. The same result each time.
+---@return { exit_reason: string, exit_code: integer, timed_out: boolean, seconds: number, reported: boolean,
+---  guest_exit: integer|nil, last_words: string, detail: string|nil,
+---  channel: { frames: number, bad_headers: number, bad_payloads: number, unknown: number, skipped_bytes: number } }
+---  reported: an EXIT frame or the COM2 sentinel came. detail: what ended it, in words (a triple fault, ...).
+function machine:join() end
+
+---@class ktstr.core.cpio
+local cpio = {}
+
+--- An initramfs in the making (newc). Directories above a path are added by themselves.
+---@return ktstr.core.cpio
+function core.cpio() end
+---@param path string absolute path in the guest
+---@param mode integer permission bits
+---@param data string
+function cpio:file(path, mode, data) end
+---@param path string
+---@param mode integer|nil nil: as on the host
+---@param host string path on the host
+function cpio:host_file(path, mode, host) end
+---@param path string
+---@param mode integer
+function cpio:dir(path, mode) end
+---@param path string
+---@param target string
+function cpio:symlink(path, target) end
+---@param path string
+---@param mode integer
+---@param major integer
+---@param minor integer
+function cpio:char_device(path, mode, major, minor) end
+---@return number bytes so far
+function cpio:size() end
+
+--- Shared libraries and interpreter that an ELF program needs, transitively, as the host's loader would
+--- find them; empty for a static program or a script. Raises "format"/"not-found" naming the library.
+---@param path string
+---@return string[] paths
+function core.elf_needed(path) end
+
+--- What a kernel image is.
+---@param path string
+---@return { format: "bzImage"|"vmlinux", release: string, relocatable: boolean, compression: string|nil }
+function core.kernel_info(path) end
+
+--- Decompresses the vmlinux (with its relocation tables behind it) out of a bzImage into a new file.
+--- Written under a temporary name, then renamed.
+---@param bzimage string
+---@param vmlinux string
+function core.kernel_extract(bzimage, vmlinux) end
+
+--- What this host can do, from a functional probe (micro guests). Never raises.
+---@return { kvm: "ok"|"missing"|"permission"|"error", error: string|nil, api_version: integer|nil,
+---  stock_kernel: boolean, paravirtual: boolean, int3: boolean, sse: boolean, syscall: boolean,
+---  data_watchpoint: boolean, code_breakpoint: boolean, master_clock: boolean, tsc_deadline: boolean,
+---  invariant_tsc: boolean, max_vcpus: integer|nil, memory_available: number }
+function core.doctor() end
+
+--- SIGINT or SIGTERM, once one has come; nil before.
+---@return integer|nil
+function core.interrupted() end
+
+return core
