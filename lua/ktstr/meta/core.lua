@@ -14,6 +14,16 @@ core.version = ""
 ---@type ktstr.core.paths
 core.paths = {}
 
+--- The metatable of every error that C raises: ktstr.errors puts __tostring in it and uses it for its own,
+--- so errors from C and from Lua are of one type.
+---@type table
+core.error_metatable = {}
+
+--- The work types of guest/work, in the agent's own table.
+---@return { name: string, params: { name: string, default: number, min: number, max: number, unit: string }[],
+---  group: integer }[] group: the number of workers must be a multiple of it
+function core.work_types() end
+
 -- Constants of wire.h by their names there: core.wire.MSG_EXIT, OP_EXEC, LIFECYCLE_..., WIRE_DATA_MAX,
 -- WRITE_TRUNCATE, REPORT_KILLED ...
 core.wire = {}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "lua/bind.h"
+
+#include "base/interrupt.h"
+
+static const char error_metatable[] = "ktstr.error";
+
+int bind_raise(lua_State *L, struct error *err)
+{
+	lua_createtable(L, 0, 3);
+	lua_pushstring(L, error_code_name(error_code(err)));
+	lua_setfield(L, -2, "code");
+	lua_pushstring(L, error_message(err));
+	lua_setfield(L, -2, "message");
+	if (error_hint(err)) {
+		lua_pushstring(L, error_hint(err));
+		lua_setfield(L, -2, "hint");
+	}
+	error_destroy(err);
+	luaL_getmetatable(L, error_metatable);
+	lua_setmetatable(L, -2);
+	lua_error(L);
+	__builtin_unreachable();
+}
+
+void bind_check(lua_State *L, struct error *err)
+{
+	if (err)
+		bind_raise(L, err);
+}
+
+bool bind_field_bool(lua_State *L, int t, const char *name, bool fallback)
+{
+	lua_getfield(L, t, name);
+
+	bool value = lua_isnil(L, -1) ? fallback : lua_toboolean(L, -1);
+
+	lua_pop(L, 1);
+	return value;
+}
+
+double bind_field_number(lua_State *L, int t, const char *name, double lowest, double highest)
+{
+	lua_getfield(L, t, name);
+
+	double value = lua_tonumber(L, -1);
+
+	if (!lua_isnumber(L, -1) || !(value >= lowest && value <= highest))
+		bind_raise(L, error_create(ERROR_INVALID, "%s must be a number from %.0f to %.0f, not %s", name,
+					   lowest, highest,
+					   lua_isnumber(L, -1) ? lua_tostring(L, -1) : luaL_typename(L, -1)));
+	lua_pop(L, 1);
+	return value;
+}
+
+const char *bind_field_string(lua_State *L, int t, const char *name, bool required)
+{
+	lua_getfield(L, t, name);
+
+	const char *value = lua_tostring(L, -1);
+
+	if (!value && (required || !lua_isnil(L, -1)))
+		bind_raise(L, error_create(ERROR_INVALID, "%s must be a string, not %s", name,
+					   luaL_typename(L, -1)));
+	lua_pop(L, 1);
+	return value;
+}
+
+static int core_interrupted(lua_State *L)
+{
+	int sig = interrupt_signal();
+
+	if (!sig)
+		return 0;
+	lua_pushinteger(L, sig);
+	return 1;
+}
+
+static void add_paths(lua_State *L, const struct bind_paths *paths)
+{
+	lua_createtable(L, 0, 2);
+	lua_pushstring(L, paths->lua);
+	lua_setfield(L, -2, "lua");
+	lua_pushstring(L, paths->guest);
+	lua_setfield(L, -2, "guest");
+	lua_setfield(L, -2, "paths");
+}
+
+static int open_core(lua_State *L)
+{
+	const struct bind_paths *paths = lua_touserdata(L, lua_upvalueindex(1));
+
+	lua_newtable(L);
+	lua_pushliteral(L, KTSTR_VERSION);
+	lua_setfield(L, -2, "version");
+	add_paths(L, paths);
+	lua_pushcfunction(L, core_interrupted);
+	lua_setfield(L, -2, "interrupted");
+	// ktstr.errors gives it __tostring; raised from here and from Lua, errors are of one type.
+	luaL_newmetatable(L, error_metatable);
+	lua_setfield(L, -2, "error_metatable");
+	bind_wire(L);
+	bind_cpio(L);
+	bind_kernel(L);
+	bind_doctor(L);
+	bind_machine(L);
+	bind_work(L);
+	return 1;
+}
+
+void bind_preload(lua_State *L, const struct bind_paths *paths)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "preload");
+	lua_pushlightuserdata(L, (void *)paths);
+	lua_pushcclosure(L, open_core, 1);
+	lua_setfield(L, -2, "ktstr.core");
+	lua_pop(L, 2);
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The program: opens Lua, finds the library beside itself, hands the arguments to lua/ktstr/cli.lua.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lualib.h>
+
+#include "base/interrupt.h"
+#include "lua/bind.h"
+
+enum { EXIT_CANNOT_RUN = 2 };
+
+struct program {
+	lua_State *L;
+	char lua_dir[PATH_MAX];
+	char guest_dir[PATH_MAX];
+	struct bind_paths paths;
+};
+
+/* Runs inside the interrupted main thread, at the next Lua instruction. */
+static void raise_interrupted(lua_State *L, lua_Debug *ar)
+{
+	(void)ar;
+	lua_sethook(L, NULL, 0, 0);
+	bind_raise(L, interrupt_error());
+}
+
+/* lua_sethook is the one Lua call that is safe in a signal handler. */
+static void hook_lua(void *arg)
+{
+	struct program *p = arg;
+
+	lua_sethook(p->L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+static bool is_readable(const char *dir, const char *file)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/%s", dir, file) < (int)sizeof(path) && !access(path, R_OK);
+}
+
+/* In the source tree the program is build/ktstr; installed, PREFIX/bin/ktstr. */
+static bool find_library(struct program *p)
+{
+	static const struct {
+		const char *lua, *guest;
+	} places[] = {
+		{ "../lua", "guest" },
+		{ "../share/ktstr/lua", "../lib/ktstr/guest" },
+	};
+	char exe[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (n < 0)
+		return false;
+	exe[n] = '\0';
+	*strrchr(exe, '/') = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		char lua[PATH_MAX * 2], guest[PATH_MAX * 2];
+
+		snprintf(lua, sizeof(lua), "%s/%s", exe, places[i].lua);
+		snprintf(guest, sizeof(guest), "%s/%s", exe, places[i].guest);
+		if (!realpath(lua, p->lua_dir) || !is_readable(p->lua_dir, "ktstr/cli.lua"))
+			continue;
+		if (!realpath(guest, p->guest_dir))
+			strcpy(p->guest_dir, p->lua_dir);
+		p->paths = (struct bind_paths){ .lua = p->lua_dir, .guest = p->guest_dir };
+		return true;
+	}
+	fprintf(stderr, "ktstr: its Lua library is neither at %s/../lua nor at %s/../share/ktstr/lua; "
+			"run 'make install' again\n", exe, exe);
+	return false;
+}
+
+static void add_package_path(lua_State *L, const char *dir)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "path");
+	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", dir, dir, lua_tostring(L, -1));
+	lua_setfield(L, -3, "path");
+	lua_pop(L, 2);
+}
+
+static int run_cli(lua_State *L)
+{
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "ktstr.cli");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "main");
+	lua_pushvalue(L, 1);
+	lua_call(L, 1, 1);
+	return 1;
+}
+
+static int traceback(lua_State *L)
+{
+	if (!lua_isstring(L, 1)) {
+		if (luaL_callmeta(L, 1, "__tostring"))
+			return 1;
+		lua_getfield(L, 1, "message");
+		return 1;
+	}
+	luaL_traceback(L, L, lua_tostring(L, 1), 1);
+	return 1;
+}
+
+/* cli.main reports errors itself; what arrives here is a fault in the library, or an early signal. */
+static int run(struct program *p, int argc, char **argv)
+{
+	lua_State *L = p->L;
+
+	luaL_openlibs(L);
+	add_package_path(L, p->lua_dir);
+	bind_preload(L, &p->paths);
+	lua_pushcfunction(L, traceback);
+	lua_pushcfunction(L, run_cli);
+	lua_createtable(L, argc, 0);
+	for (int i = 1; i < argc; i++) {
+		lua_pushstring(L, argv[i]);
+		lua_rawseti(L, -2, i);
+	}
+	if (lua_pcall(L, 1, 1, 1)) {
+		if (interrupt_signal())
+			return 128 + interrupt_signal();
+		fprintf(stderr, "ktstr: %s\n", lua_tostring(L, -1));
+		return EXIT_CANNOT_RUN;
+	}
+	return lua_tointeger(L, -1);
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = { .L = luaL_newstate() };
+
+	if (!p.L) {
+		fprintf(stderr, "ktstr: not enough memory for Lua\n");
+		return EXIT_CANNOT_RUN;
+	}
+	if (!find_library(&p))
+		return EXIT_CANNOT_RUN;
+
+	struct error *err = interrupt_install(hook_lua, &p);
+
+	if (err) {
+		fprintf(stderr, "ktstr: %s\n", error_message(err));
+		return EXIT_CANNOT_RUN;
+	}
+
+	int status = run(&p, argc, argv);
+
+	lua_close(p.L);
+	if (fflush(stdout) && status == 0) {
+		fprintf(stderr, "ktstr: standard output: %s\n", strerror(errno));
+		status = EXIT_CANNOT_RUN;
+	}
+	return status;
+}
