@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The helper machine's side of with-kvm: init.c (PID 1), agent.c (a port), session.c (a command).
+ * Depends on wire.h and the C library, linked statically.
+ * Promises: at the end of a session no process of it is left, and nothing it mounted or wrote
+ * outside of the two writable shares.
+ */
+#ifndef KTSTR_HELPER_AGENT_H
+#define KTSTR_HELPER_AGENT_H
+
+#include "wire.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define SHARES "/share"
+#define SHARE_ROOT SHARES "/root"
+#define SHARE_USR SHARES "/usr"
+#define SHARE_PROJECT SHARES "/project"
+#define SHARE_CACHE SHARES "/cache"
+
+enum { PORT_COUNT = 15 };
+
+struct session {
+	int slot;
+	pid_t pid;		/* 0: none running */
+	int in, out, err;	/* our ends, non-blocking; -1: closed. A pty is both in and out */
+	int exited;		/* the command was reaped, its output may not be read yet */
+	int status;
+};
+
+/* Serves one port for ever. */
+_Noreturn void agent_run(const char *path, int slot);
+
+/*
+ * Runs the command of a complete request. 0, or -1 with errno when nothing was started; a command
+ * that cannot be executed is started, says so on its standard error and ends with 126 or 127.
+ */
+int session_start(struct session *s, const char *data, size_t size);
+
+/* Kills whatever the session still has and closes the descriptors. */
+void session_end(struct session *s);
+
+void session_signal(const struct session *s, int number);
+void session_resize(const struct session *s, unsigned int rows, unsigned int columns);
+
+#endif

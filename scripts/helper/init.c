@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * PID 1 of the helper machine: mounts, loads modules, starts one agent per port, reaps.
+ *
+ * It is the whole user space of the initramfs. What a command sees is put together for each
+ * session anew (session.c), from the 9p shares that are mounted here.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Not cached: what the host changes is seen at the next open. */
+#define SHARE_FRESH "trans=virtio,version=9p2000.L,msize=512000,cache=none,access=client"
+/* Cached for good: for the system's programs, which are read again and again. */
+#define SHARE_CACHED "trans=virtio,version=9p2000.L,msize=512000,cache=loose,access=client"
+
+static const struct mount_entry {
+	const char *source, *target, *type, *options;
+	unsigned long flags;
+} early_mounts[] = {
+	{ "proc", "/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "sysfs", "/sys", "sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "devtmpfs", "/dev", "devtmpfs", "mode=0755", MS_NOSUID },
+	{ "devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC },
+	{ "cgroup2", "/sys/fs/cgroup", "cgroup2", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+}, shares[] = {
+	{ "root", SHARE_ROOT, "9p", SHARE_FRESH, MS_RDONLY },
+	{ "usr", SHARE_USR, "9p", SHARE_CACHED, MS_RDONLY },
+	{ "project", SHARE_PROJECT, "9p", SHARE_FRESH, 0 },
+	{ "cache", SHARE_CACHE, "9p", SHARE_FRESH, 0 },
+};
+
+_Noreturn static void give_up(const char *what)
+{
+	fprintf(stderr, "helper: %s: %s\n", what, strerror(errno));
+	reboot(RB_POWER_OFF);
+	_exit(1);
+}
+
+static void mount_all(const struct mount_entry *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct mount_entry *m = &list[i];
+
+		mkdir(m->target, 0755);
+		if (mount(m->source, m->target, m->type, m->flags, m->options))
+			give_up(m->target);
+	}
+}
+
+/* /modules/list names them in the order of their dependencies. */
+static void load_modules(void)
+{
+	FILE *list = fopen("/modules/list", "re");
+	char name[128], path[160];
+
+	if (!list)
+		give_up("/modules/list");
+	while (fscanf(list, "%127s", name) == 1) {
+		snprintf(path, sizeof(path), "/modules/%s", name);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		// A missing module shows itself in what does not work, and is named in the log.
+		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+			fprintf(stderr, "helper: module %s: %s\n", name, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	}
+	fclose(list);
+}
+
+static void loopback_up(void)
+{
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request))
+		fprintf(stderr, "helper: lo: %s\n", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void device_links(void)
+{
+	symlink("/proc/self/fd", "/dev/fd");
+	symlink("fd/0", "/dev/stdin");
+	symlink("fd/1", "/dev/stdout");
+	symlink("fd/2", "/dev/stderr");
+	mkdir("/dev/shm", 01777);
+	chmod("/dev/kvm", 0666);
+	// ptmx of this devpts instance, whatever the group of the caller
+	chmod("/dev/ptmx", 0666);
+}
+
+int main(void)
+{
+	struct rlimit files = { 1 << 20, 1 << 20 };
+	int ports = 0;
+
+	setlinebuf(stderr);
+	mount_all(early_mounts, sizeof(early_mounts) / sizeof(*early_mounts));
+	load_modules();
+	mkdir(SHARES, 0755);
+	mount_all(shares, sizeof(shares) / sizeof(*shares));
+	loopback_up();
+	device_links();
+	setrlimit(RLIMIT_NOFILE, &files);
+
+	for (int i = 1; i <= PORT_COUNT; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/dev/vport0p%d", i);
+		if (access(path, F_OK))
+			continue;
+		pid_t pid = fork();
+
+		if (pid < 0)
+			give_up("fork");
+		if (!pid)
+			agent_run(path, i);
+		ports++;
+	}
+	if (!ports)
+		give_up("no port to serve");
+	fprintf(stderr, "helper: ready, %d ports\n", ports);
+
+	for (;;) {
+		if (wait(NULL) < 0 && errno == ECHILD)
+			give_up("all agents are gone");
+	}
+}
