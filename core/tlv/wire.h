@@ -226,6 +226,9 @@ enum wire_attr {
 	ATTR_CPU_NS = 31, /* u64 */
 	ATTR_CPU_USED = 32, /* string: cpulist of the CPUs a worker ran on */
 	ATTR_WAKE_SAMPLES = 33, /* u64 array: reservoir sample of wake latencies, ns */
+	ATTR_RUNTIME_NS = 34, /* u64: these three go with POLICY 6 (DEADLINE), which needs them */
+	ATTR_DEADLINE_NS = 35, /* u64 */
+	ATTR_PERIOD_NS = 36, /* u64 */
 };
 
 /* All times in nanoseconds; what could not be measured is WIRE_UNKNOWN. */
