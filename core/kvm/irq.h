@@ -30,7 +30,8 @@ struct irq_routes {
 
 /*
  * Starts with the routes that real hardware has (in-kernel irqchip: GSI 0 to 15 to the PIC, 0 to 23
- * to the IOAPIC, ISA's timer on pin 2) or, with a split one, none; the vm must outlive it.
+ * to the IOAPIC, ISA's timer on pin 2) or, with a split one, none; the vm (which has one of the two) must
+ * outlive it.
  */
 MUST_CHECK struct error *irq_routes_init(struct irq_routes *routes, const struct vm *vm);
 void irq_routes_deinit(struct irq_routes *routes);

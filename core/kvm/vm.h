@@ -20,6 +20,13 @@ enum {
 	VM_LAST_PIN = VM_IOAPIC_PINS - 1,
 };
 
+/*
+ * Guest-physical pages below 4 GiB that Intel's KVM keeps for itself (real-mode TSS and identity map):
+ * neither memory nor a device may lie there.
+ */
+#define VM_PRIVATE_START 0xfffbc000ULL
+#define VM_PRIVATE_SIZE 0x4000ULL
+
 enum vm_irqchip {
 	VM_IRQCHIP_NONE, /* none at all: micro guests */
 	VM_IRQCHIP_KERNEL, /* PIC, IOAPIC and local APICs in the kernel: APIC ids up to 254 */
