@@ -54,6 +54,11 @@ function core.wire.op_request(id, op, body) end
 ---@return string
 function core.wire.write_head(path, offset, mode, flags) end
 
+--- Fixed struct of an OP_STDIN body (the data follows it).
+---@param program integer
+---@return string
+function core.wire.output_head(program) end
+
 --- What a frame's payload says, by its type; nil and a reason when it is malformed.
 --- OP_REPLY: { id=, error= (0 or errno), strerror=, body= }   EXIT: { code= }   LIFECYCLE: { phase=, reason= }
 --- STDOUT, STDERR: { program=, data= }   SYS_RDY: { version=, release=, pid= }

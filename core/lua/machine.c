@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "coordinator/coordinator.h"
+#include "image/cpio.h"
+#include "lua/bind.h"
+
+static const char machine_metatable[] = "ktstr.machine";
+
+struct lua_machine {
+	struct machine *machine; /* NULL once the result is there */
+	struct coordinator *coordinator;
+	bool started, ended;
+	struct run_result result;
+	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
+	u64 console_start; /* offset of its first byte */
+};
+
+static struct lua_machine *check(lua_State *L)
+{
+	return luaL_checkudata(L, 1, machine_metatable);
+}
+
+static struct lua_machine *check_alive(lua_State *L)
+{
+	struct lua_machine *lm = check(L);
+
+	if (!lm->coordinator)
+		bind_raise(L, error_create(ERROR_ENDED, "the machine has ended"));
+	return lm;
+}
+
+static struct lua_machine *check_started(lua_State *L)
+{
+	struct lua_machine *lm = check_alive(L);
+
+	if (!lm->started)
+		bind_raise(L, error_create(ERROR_INVALID, "the machine has not been started"));
+	return lm;
+}
+
+static void read_node(lua_State *L, struct topology *t, u32 node)
+{
+	if (!lua_istable(L, -1))
+		bind_raise(L, error_create(ERROR_INVALID, "topology.nodes[%u] must be a table", node + 1));
+	t->node_llcs[node] = (u32)bind_field_number(L, lua_gettop(L), "llcs", 0, TOPOLOGY_MAX_CPUS);
+	t->node_memory[node] = (u64)bind_field_number(L, lua_gettop(L), "memory", 0, 0x1p52);
+}
+
+static void read_distances(lua_State *L, struct topology *t)
+{
+	for (u32 i = 0; i < t->nodes; i++) {
+		for (u32 j = 0; j < t->nodes; j++)
+			t->distance[i][j] = i == j ? 10 : 20;
+		if (!lua_istable(L, -1))
+			continue;
+		lua_rawgeti(L, -1, (int)i + 1);
+		for (u32 j = 0; j < t->nodes && lua_istable(L, -1); j++) {
+			lua_rawgeti(L, -1, (int)j + 1);
+			t->distance[i][j] = (u8)fmin(fmax(lua_tonumber(L, -1), 0), 255);
+			lua_pop(L, 1);
+		}
+		lua_pop(L, 1);
+	}
+}
+
+static void read_topology(lua_State *L, int options, struct topology *t)
+{
+	*t = (struct topology){ 0 };
+	lua_getfield(L, options, "topology");
+	if (!lua_istable(L, -1))
+		bind_raise(L, error_create(ERROR_INVALID, "topology must be a table"));
+
+	int topology = lua_gettop(L);
+
+	t->cores = (u32)bind_field_number(L, topology, "cores", 1, TOPOLOGY_MAX_CPUS);
+	t->threads = (u32)bind_field_number(L, topology, "threads", 1, 8);
+	lua_getfield(L, topology, "nodes");
+	if (!lua_istable(L, -1) || !lua_objlen(L, -1) || lua_objlen(L, -1) > TOPOLOGY_MAX_NODES)
+		bind_raise(L, error_create(ERROR_INVALID, "topology.nodes must list 1 to %d nodes",
+					   TOPOLOGY_MAX_NODES));
+	t->nodes = (u32)lua_objlen(L, -1);
+	for (u32 i = 0; i < t->nodes; i++) {
+		lua_rawgeti(L, -1, (int)i + 1);
+		read_node(L, t, i);
+		lua_pop(L, 1);
+	}
+	lua_getfield(L, topology, "distances");
+	read_distances(L, t);
+	lua_settop(L, topology - 1);
+	bind_check(L, topology_check(t));
+}
+
+static struct error *create(struct lua_machine *lm, const char *kernel, struct machine_config *config,
+			    u64 timeout_ns)
+{
+	struct kernel_image *image;
+	struct error *err = kernel_image_open(kernel, &image);
+
+	if (err)
+		return err;
+	config->kernel = image;
+	err = machine_create(config, &lm->machine);
+	kernel_image_close(image);
+	if (err)
+		return err;
+	return coordinator_create(lm->machine, timeout_ns, &lm->coordinator);
+}
+
+static u64 seconds_to_ns(double seconds)
+{
+	return seconds >= 0x1p32 ? UINT64_MAX : (u64)(fmax(seconds, 0) * NSEC_PER_SEC);
+}
+
+static u64 opt_timeout(lua_State *L, int index)
+{
+	return lua_isnoneornil(L, index) ? UINT64_MAX : seconds_to_ns(luaL_checknumber(L, index));
+}
+
+static int core_machine(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 1);
+
+	struct machine_config config = {
+		.cmdline = bind_field_string(L, 1, "cmdline", true),
+		.kaslr = bind_field_bool(L, 1, "kaslr", true),
+		.la57 = bind_field_bool(L, 1, "la57", false),
+		.steal_time = bind_field_bool(L, 1, "steal_time", true),
+	};
+	const char *kernel = bind_field_string(L, 1, "kernel", true);
+
+	read_topology(L, 1, &config.topology);
+	lua_getfield(L, 1, "initrd");
+	if (!lua_isnil(L, -1)) {
+		struct cpio *c = bind_check_cpio(L, lua_gettop(L));
+
+		config.initrd = c->archive.data;
+		config.initrd_size = c->archive.size;
+	}
+	lua_getfield(L, 1, "timeout");
+
+	u64 timeout = lua_isnil(L, -1) ? 0 : seconds_to_ns(luaL_checknumber(L, -1));
+	struct lua_machine *lm = lua_newuserdata(L, sizeof(*lm));
+
+	*lm = (struct lua_machine){ 0 };
+	luaL_getmetatable(L, machine_metatable);
+	lua_setmetatable(L, -2);
+	bind_check(L, create(lm, kernel, &config, timeout));
+	return 1;
+}
+
+static void keep_serial_text(struct lua_machine *lm)
+{
+	u64 end = textlog_read(machine_console_log(lm->machine), 0, &lm->console);
+
+	lm->console_start = end - lm->console.size;
+	textlog_read(machine_last_words(lm->machine), 0, &lm->last_words);
+}
+
+/* Gives the host's memory back as soon as the result is known; the object itself waits for the collector. */
+static void release(struct lua_machine *lm)
+{
+	coordinator_destroy(lm->coordinator);
+	machine_destroy(lm->machine);
+	lm->coordinator = NULL;
+	lm->machine = NULL;
+}
+
+static int machine_gc(lua_State *L)
+{
+	struct lua_machine *lm = check(L);
+
+	release(lm);
+	buf_deinit(&lm->console);
+	buf_deinit(&lm->last_words);
+	return 0;
+}
+
+static int lua_machine_start(lua_State *L)
+{
+	struct lua_machine *lm = check_alive(L);
+
+	if (lm->started)
+		bind_raise(L, error_create(ERROR_INVALID, "the machine has been started before"));
+	bind_check(L, coordinator_start(lm->coordinator));
+	lm->started = true;
+	return 0;
+}
+
+static int lua_machine_send(lua_State *L)
+{
+	struct lua_machine *lm = check_started(L);
+	size_t size;
+	u32 type = (u32)luaL_checknumber(L, 2);
+	const char *payload = luaL_checklstring(L, 3, &size);
+
+	bind_check(L, coordinator_send(lm->coordinator, type, payload, size, opt_timeout(L, 4)));
+	return 0;
+}
+
+static int push_no_frame(lua_State *L, const char *why)
+{
+	lua_pushnil(L);
+	lua_pushstring(L, why);
+	return 2;
+}
+
+static int lua_machine_recv(lua_State *L)
+{
+	struct lua_machine *lm = check(L);
+
+	if (lm->ended)
+		return push_no_frame(L, "ended");
+	check_started(L);
+
+	enum coordinator_event event;
+	struct mail *mail;
+
+	bind_check(L, coordinator_recv(lm->coordinator, opt_timeout(L, 2), &event, &mail));
+	switch (event) {
+	case COORDINATOR_TIMEOUT:
+		return push_no_frame(L, "timeout");
+	case COORDINATOR_ENDED:
+		return push_no_frame(L, "ended");
+	case COORDINATOR_CONSOLE:
+		return push_no_frame(L, "console");
+	case COORDINATOR_FRAME:
+		break;
+	}
+	lua_pushnumber(L, mail->type);
+	lua_pushlstring(L, (const char *)mail->payload, mail->size);
+	free(mail);
+	return 2;
+}
+
+static int lua_machine_wake_on_console(lua_State *L)
+{
+	coordinator_wake_on_console(check_alive(L)->coordinator, lua_toboolean(L, 2));
+	return 0;
+}
+
+static int lua_machine_console(lua_State *L)
+{
+	struct lua_machine *lm = check(L);
+	u64 from = (u64)luaL_optnumber(L, 2, 0);
+
+	if (lm->machine) {
+		struct buf text = BUF_INIT;
+		u64 end = textlog_read(machine_console_log(lm->machine), from, &text);
+
+		lua_pushlstring(L, text.data ? (const char *)text.data : "", text.size);
+		buf_deinit(&text);
+		lua_pushnumber(L, (double)end);
+		return 2;
+	}
+
+	u64 skip = from > lm->console_start ? from - lm->console_start : 0;
+
+	if (skip > lm->console.size)
+		skip = lm->console.size;
+	if (lm->console.data)
+		lua_pushlstring(L, (const char *)lm->console.data + skip, lm->console.size - skip);
+	else
+		lua_pushliteral(L, "");
+	lua_pushnumber(L, (double)(lm->console_start + lm->console.size));
+	return 2;
+}
+
+static int lua_machine_kill(lua_State *L)
+{
+	struct lua_machine *lm = check(L);
+
+	if (lm->coordinator)
+		coordinator_kill(lm->coordinator);
+	return 0;
+}
+
+static void push_channel(lua_State *L, const struct frame_stats *counts)
+{
+	lua_createtable(L, 0, 5);
+	lua_pushnumber(L, (double)counts->frames);
+	lua_setfield(L, -2, "frames");
+	lua_pushnumber(L, (double)counts->bad_headers);
+	lua_setfield(L, -2, "bad_headers");
+	lua_pushnumber(L, (double)counts->bad_payloads);
+	lua_setfield(L, -2, "bad_payloads");
+	lua_pushnumber(L, (double)counts->unknown);
+	lua_setfield(L, -2, "unknown");
+	lua_pushnumber(L, (double)counts->skipped_bytes);
+	lua_setfield(L, -2, "skipped_bytes");
+}
+
+static void push_result(lua_State *L, const struct lua_machine *lm)
+{
+	const struct run_result *r = &lm->result;
+
+	lua_createtable(L, 0, 9);
+	lua_pushstring(L, exit_reason_name(r->machine.reason));
+	lua_setfield(L, -2, "exit_reason");
+	lua_pushnumber(L, r->exit_code);
+	lua_setfield(L, -2, "exit_code");
+	lua_pushboolean(L, r->machine.timed_out);
+	lua_setfield(L, -2, "timed_out");
+	lua_pushnumber(L, (double)r->machine.run_ns / NSEC_PER_SEC);
+	lua_setfield(L, -2, "seconds");
+	lua_pushboolean(L, r->reported);
+	lua_setfield(L, -2, "reported");
+	if (r->reported) {
+		lua_pushnumber(L, r->exit_code);
+		lua_setfield(L, -2, "guest_exit");
+	}
+	if (r->machine.detail[0]) {
+		lua_pushstring(L, r->machine.detail);
+		lua_setfield(L, -2, "detail");
+	}
+	lua_pushlstring(L, lm->last_words.data ? (const char *)lm->last_words.data : "",
+			lm->last_words.size);
+	lua_setfield(L, -2, "last_words");
+	push_channel(L, &r->channel);
+	lua_setfield(L, -2, "channel");
+}
+
+static int lua_machine_join(lua_State *L)
+{
+	struct lua_machine *lm = check(L);
+
+	if (!lm->ended) {
+		check_started(L);
+		bind_check(L, coordinator_join(lm->coordinator, &lm->result));
+		keep_serial_text(lm);
+		release(lm);
+		lm->ended = true;
+	}
+	push_result(L, lm);
+	return 1;
+}
+
+void bind_machine(lua_State *L)
+{
+	static const luaL_Reg methods[] = {
+		{ "start", lua_machine_start },
+		{ "send", lua_machine_send },
+		{ "recv", lua_machine_recv },
+		{ "wake_on_console", lua_machine_wake_on_console },
+		{ "console", lua_machine_console },
+		{ "kill", lua_machine_kill },
+		{ "join", lua_machine_join },
+		{ NULL, NULL },
+	};
+
+	luaL_newmetatable(L, machine_metatable);
+	lua_pushcfunction(L, machine_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_newtable(L);
+	luaL_register(L, NULL, methods);
+	lua_setfield(L, -2, "__index");
+	lua_pop(L, 1);
+	lua_pushcfunction(L, core_machine);
+	lua_setfield(L, -2, "machine");
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The inside of struct machine, for the files of core/machine alone.
+ * Depends on machine.h. lock guards result.detail and the stop; the rest is set before the start.
+ */
+#ifndef MACHINE_INTERNAL_H
+#define MACHINE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "device/bus.h"
+#include "device/i8042.h"
+#include "device/ioapic.h"
+#include "device/pci.h"
+#include "device/pm.h"
+#include "device/uart.h"
+#include "kvm/irq.h"
+#include "kvm/kvm.h"
+#include "kvm/memory.h"
+#include "kvm/vm.h"
+#include "machine/machine.h"
+#include "machine/vcpu_thread.h"
+
+/* What the guest did to end the machine. */
+enum guest_end {
+	GUEST_RUNS,
+	GUEST_RESET_I8042,
+	GUEST_RESET_REGISTER,
+	GUEST_POWER_OFF,
+};
+
+const char *guest_end_name(enum guest_end end);
+
+/* A device's message-signalled interrupts: vector i is GSI first_gsi + i, raised by fds[i]. */
+struct msix_block {
+	struct machine *machine;
+	u32 first_gsi, count;
+	int *fds;
+};
+
+struct machine {
+	struct topology topology;
+	struct kvm kvm;
+	struct guest_memory memory;
+	struct vm vm;
+	struct irq_routes routes;
+
+	struct bus ports, mmio;
+	struct uart *com1, *com2;
+	struct i8042 *i8042;
+	struct pm *pm;
+	struct ioapic *ioapic; /* with a split irqchip only */
+	struct pci *pci;
+	struct virtio_console *console;
+	struct msix_block console_msix;
+
+	struct textlog console_log, last_words;
+	void (*console_wake)(void *ctx);
+	void *console_ctx;
+
+	pthread_mutex_t lock;
+	u32 stop; /* 0, or 1 + the enum exit_reason that was asked for; atomic */
+	u32 guest_end; /* enum guest_end; atomic */
+	pid_t guest_end_tid; /* the thread whose access ended it; written before guest_end */
+	u64 start_ns;
+	u32 vcpus_left; /* atomic; the last one to end signals ended_fd */
+	int ended_fd;
+	struct machine_result result;
+
+	u32 vcpu_count;
+	struct vcpu_thread *vcpus;
+};
+
+static inline bool machine_is_stopping(const struct machine *m)
+{
+	return __atomic_load_n(&m->stop, __ATOMIC_ACQUIRE) != 0;
+}
+
+static inline enum exit_reason machine_stop_reason(const struct machine *m)
+{
+	return (enum exit_reason)(__atomic_load_n(&m->stop, __ATOMIC_ACQUIRE) - 1);
+}
+
+void machine_ioapic_eoi(struct machine *m, u8 vector);
+/* Called by each vCPU's thread as its last act. */
+void machine_vcpu_ended(struct machine *m);
+
+/* setup.c: devices and interrupts; memory, kernel, tables; vCPUs. */
+MUST_CHECK struct error *machine_add_devices(struct machine *m);
+void machine_remove_devices(struct machine *m);
+MUST_CHECK struct error *machine_load_guest(struct machine *m, const struct machine_config *config);
+
+#endif

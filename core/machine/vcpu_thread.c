@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "machine/vcpu_thread.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "machine/internal.h"
+
+enum { KICK_SIGNAL_OFFSET = 0 };
+
+static int kick_signal(void)
+{
+	return SIGRTMIN + KICK_SIGNAL_OFFSET;
+}
+
+/* Exists to interrupt KVM_RUN; there is nothing to do in it. */
+static void on_kick(int sig)
+{
+	(void)sig;
+}
+
+static void install_kick_handler(void)
+{
+	struct sigaction action = { .sa_handler = on_kick };
+
+	sigemptyset(&action.sa_mask);
+	sigaction(kick_signal(), &action, NULL);
+}
+
+/* What a vCPU's thread does after an exit. */
+enum verdict {
+	VERDICT_GO_ON,
+	VERDICT_SHUTDOWN, /* the guest reset or powered off, here */
+	VERDICT_FATAL,
+};
+
+/* A string instruction's exit carries several accesses of one size. */
+static void handle_port_io(struct vcpu_thread *t)
+{
+	struct kvm_run *run = t->vcpu.run;
+	u8 *data = (u8 *)run + run->io.data_offset;
+	struct bus *ports = &t->machine->ports;
+
+	for (u32 i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (run->io.direction == KVM_EXIT_IO_OUT)
+			bus_write(ports, run->io.port, data, run->io.size);
+		else
+			bus_read(ports, run->io.port, data, run->io.size);
+	}
+}
+
+static void handle_mmio(struct vcpu_thread *t)
+{
+	struct kvm_run *run = t->vcpu.run;
+
+	if (run->mmio.is_write)
+		bus_write(&t->machine->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+	else
+		bus_read(&t->machine->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+}
+
+/* Whether it was this thread's own access that ended the guest: the one whose exit reason is Shutdown. */
+static enum verdict after_access(struct vcpu_thread *t)
+{
+	struct machine *m = t->machine;
+
+	if (__atomic_load_n(&m->guest_end, __ATOMIC_ACQUIRE) == GUEST_RUNS || m->guest_end_tid != gettid())
+		return VERDICT_GO_ON;
+	snprintf(m->result.detail, sizeof(m->result.detail), "the guest %s (vCPU %u)",
+		 guest_end_name(m->guest_end), t->index);
+	return VERDICT_SHUTDOWN;
+}
+
+static enum verdict fatal(struct vcpu_thread *t)
+{
+	struct machine *m = t->machine;
+	char what[384];
+
+	vcpu_describe_exit(&t->vcpu, what, sizeof(what));
+	pthread_mutex_lock(&m->lock);
+	if (!m->result.detail[0])
+		snprintf(m->result.detail, sizeof(m->result.detail), "vCPU %u: %s", t->index, what);
+	pthread_mutex_unlock(&m->lock);
+	return VERDICT_FATAL;
+}
+
+static enum verdict handle_exit(struct vcpu_thread *t)
+{
+	struct kvm_run *run = t->vcpu.run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		handle_port_io(t);
+		return after_access(t);
+	case KVM_EXIT_MMIO:
+		handle_mmio(t);
+		return after_access(t);
+	case KVM_EXIT_IOAPIC_EOI:
+		machine_ioapic_eoi(t->machine, run->eoi.vector);
+		return VERDICT_GO_ON;
+	case KVM_EXIT_HLT:
+	case KVM_EXIT_INTR:
+		return VERDICT_GO_ON;
+	default: // triple fault, failed entry, internal error, and what nobody expects
+		return fatal(t);
+	}
+}
+
+static struct error *run_until_end(struct vcpu_thread *t, enum verdict *verdict)
+{
+	*verdict = VERDICT_GO_ON;
+	while (*verdict == VERDICT_GO_ON && !machine_is_stopping(t->machine)) {
+		enum vcpu_run_result result;
+		struct error *err = vcpu_run(&t->vcpu, &result);
+
+		if (err)
+			return err;
+		if (result == VCPU_EXIT)
+			*verdict = handle_exit(t);
+	}
+	return NULL;
+}
+
+static enum exit_reason reason_of(struct vcpu_thread *t, struct error *err, enum verdict verdict)
+{
+	struct machine *m = t->machine;
+
+	if (err) {
+		pthread_mutex_lock(&m->lock);
+		if (!m->result.detail[0])
+			snprintf(m->result.detail, sizeof(m->result.detail), "vCPU %u: %s", t->index,
+				 error_message(err));
+		pthread_mutex_unlock(&m->lock);
+		return EXIT_RUN_ERROR;
+	}
+	switch (verdict) {
+	case VERDICT_SHUTDOWN:
+		return EXIT_SHUTDOWN;
+	case VERDICT_FATAL:
+		return EXIT_FATAL;
+	default:
+		return machine_stop_reason(m);
+	}
+}
+
+static void *vcpu_thread_main(void *arg)
+{
+	struct vcpu_thread *t = arg;
+	struct machine *m = t->machine;
+	enum verdict verdict;
+	struct error *err = run_until_end(t, &verdict);
+	enum exit_reason reason = reason_of(t, err, verdict);
+
+	error_destroy(err);
+	if (t->index == 0) {
+		m->result.reason = reason;
+		m->result.run_ns = clock_now_ns() - m->start_ns;
+	} else if (reason == EXIT_FATAL || reason == EXIT_RUN_ERROR) {
+		// The BSP's reason stays ExternalKill: a peer's failure is told by the detail.
+		reason = EXIT_EXTERNAL_KILL;
+	}
+	machine_stop(m, reason == EXIT_SHUTDOWN && t->index ? EXIT_EXTERNAL_KILL : reason);
+	machine_vcpu_ended(m);
+	return NULL;
+}
+
+struct error *vcpu_thread_start(struct vcpu_thread *t)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, install_kick_handler);
+
+	// A thread starts with its creator's mask; only the kick is for it.
+	sigset_t mask, old;
+
+	sigfillset(&mask);
+	sigdelset(&mask, kick_signal());
+	pthread_sigmask(SIG_SETMASK, &mask, &old);
+
+	int e = pthread_create(&t->thread, NULL, vcpu_thread_main, t);
+
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (e)
+		return error_create(ERROR_OS, "cannot start the thread of vCPU %u: %s", t->index, strerror(e));
+
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu%u", t->index % 1000);
+	pthread_setname_np(t->thread, name);
+	t->started = true;
+	return NULL;
+}
+
+void vcpu_thread_kick(struct vcpu_thread *t)
+{
+	if (!t->started)
+		return;
+	vcpu_request_exit(&t->vcpu);
+	pthread_kill(t->thread, kick_signal());
+}
+
+void vcpu_thread_join(struct vcpu_thread *t)
+{
+	if (!t->started)
+		return;
+	pthread_join(t->thread, NULL);
+	t->started = false;
+}
