@@ -46,11 +46,12 @@ MUST_CHECK struct error *boot_place_initrd(const struct guest_memory *m, const s
 MUST_CHECK struct error *boot_write(const struct guest_memory *m, const struct boot_options *options);
 
 /*
- * The boot CPU at the kernel's entry, in 64-bit mode, interrupts off. sregs comes from KVM_GET_SREGS (its
- * APIC base and interrupt bitmap stay). la57: with 5-level paging, which its CPUID must have. Other CPUs
- * start as KVM leaves them, waiting for INIT and SIPI.
+ * The boot CPU at the kernel's entry, in 64-bit mode, interrupts off. sregs comes from KVM_GET_SREGS. Its
+ * CPUID must have been set and must have what is asked for. la57: with 5-level paging. x2apic: with the
+ * x2APIC on, as firmware hands over where an APIC id is above 254: Linux ignores those CPUs otherwise.
+ * The other CPUs start as KVM leaves them, waiting for INIT and SIPI.
  */
-void boot_fill_sregs(struct kvm_sregs *sregs, bool la57);
+void boot_fill_sregs(struct kvm_sregs *sregs, bool la57, bool x2apic);
 void boot_fill_regs(struct kvm_regs *regs, u64 entry_gpa);
 
 /*

@@ -18,8 +18,7 @@ struct cpuid_options {
 	bool steal_time; /* offer KVM_FEATURE_STEAL_TIME */
 	bool hide_invariant_tsc; /* the guest then prefers kvmclock to its TSC */
 	bool la57; /* the guest starts with 5-level paging: an error when the host has none */
-	u32 tsc_khz; /* KVM_GET_TSC_KHZ; 0: unknown, the guest has only kvmclock to learn it from */
-	u32 apic_khz; /* the LAPIC timer's; 0: KVM's default of 1 GHz */
+	u32 tsc_khz; /* KVM_GET_TSC_KHZ, for leaf 0x40000010; 0: unknown, the guest has only kvmclock */
 };
 
 /*
@@ -35,11 +34,5 @@ struct cpuid_options {
  */
 MUST_CHECK struct error *cpuid_build(const struct kvm_cpuid2 *supported, const struct topology *t, u32 cpu,
 				     const struct cpuid_options *options, struct kvm_cpuid2 **ret);
-
-/* The entry of a leaf (subleaf 0 for leaves that have none), or NULL. */
-const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *cpuid, u32 function, u32 index);
-
-/* Whether the guest may use 5-level paging. */
-bool cpuid_has_la57(const struct kvm_cpuid2 *cpuid);
 
 #endif

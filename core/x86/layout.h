@@ -43,9 +43,8 @@
 #define LAYOUT_IOAPIC_SIZE 0x1000ULL
 #define LAYOUT_LAPIC_GPA 0xfee00000ULL
 #define LAYOUT_LAPIC_SIZE 0x1000ULL
-#define LAYOUT_KVM_IDENTITY_GPA 0xfeffc000ULL /* KVM_SET_IDENTITY_MAP_ADDR: one page */
-#define LAYOUT_KVM_TSS_GPA 0xfeffd000ULL /* KVM_SET_TSS_ADDR: three pages */
-#define LAYOUT_KVM_RESERVED_SIZE 0x4000ULL /* both */
+#define LAYOUT_KVM_GPA 0xfffbc000ULL /* KVM's own: identity map (a page) and TSS (three); VM_PRIVATE_START */
+#define LAYOUT_KVM_SIZE 0x4000ULL
 
 #define LAYOUT_PCI64_SIZE GIB(4)
 
@@ -61,8 +60,7 @@ enum {
 	LAYOUT_PCI_BUSES = 1,
 
 	/* Ports. */
-	LAYOUT_KBD_DATA_PORT = 0x60,
-	LAYOUT_KBD_COMMAND_PORT = 0x64, /* writing 0xfe resets */
+	LAYOUT_I8042_PORT = 0x60, /* to 0x64: writing 0xfe there resets */
 	LAYOUT_COM2_PORT = 0x2f8,
 	LAYOUT_COM1_PORT = 0x3f8,
 	LAYOUT_COM_PORTS = 8,
