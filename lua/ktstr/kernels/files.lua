@@ -1,0 +1,149 @@
+-- Files and directories of the kernel cache: what it needs beyond Lua's own io and os.
+
+local dirent = require "posix.dirent"
+local errno = require "posix.errno"
+local stat = require "posix.sys.stat"
+local statvfs = require "posix.sys.statvfs"
+local unistd = require "posix.unistd"
+local errors = require "ktstr.errors"
+
+local files = {}
+
+-- What a failed call says, as an error with the remedy where there is one.
+local function fail(what, message, number)
+  if number == errno.ENOSPC or number == errno.EDQUOT then
+    errors.raise("no-space", what .. ": no space left", "free some, or set XDG_CACHE_HOME to a larger place")
+  end
+  errors.raise("os", what .. ": " .. tostring(message))
+end
+
+---@param path string
+---@return boolean
+function files.exists(path)
+  return stat.stat(path) ~= nil
+end
+
+---@param path string
+---@return boolean
+function files.is_directory(path)
+  local info = stat.stat(path)
+  return info ~= nil and stat.S_ISDIR(info.st_mode) ~= 0
+end
+
+---@param path string
+---@return boolean
+function files.is_file(path)
+  local info = stat.stat(path)
+  return info ~= nil and stat.S_ISREG(info.st_mode) ~= 0
+end
+
+--- Makes a directory and those above it.
+---@param path string
+function files.make_directory(path)
+  local so_far = path:sub(1, 1) == "/" and "" or "."
+  for part in path:gmatch "[^/]+" do
+    so_far = so_far .. "/" .. part
+    local ok, message, number = stat.mkdir(so_far, tonumber("755", 8))
+    if not ok and not files.is_directory(so_far) then
+      fail("cannot make the directory " .. so_far, message, number)
+    end
+  end
+end
+
+--- Removes a file, a link or a whole directory; nothing there is fine. A link is never followed.
+---@param path string
+function files.remove(path)
+  local info = stat.lstat(path)
+  if not info then
+    return
+  end
+  if stat.S_ISDIR(info.st_mode) == 0 then
+    unistd.unlink(path)
+    return
+  end
+  for name in dirent.files(path) do
+    if name ~= "." and name ~= ".." then
+      files.remove(path .. "/" .. name)
+    end
+  end
+  unistd.rmdir(path)
+end
+
+--- The names in a directory, sorted; none when it is not there.
+---@param path string
+---@return string[]
+function files.list(path)
+  local names = {}
+  if files.is_directory(path) then
+    for _, name in ipairs(dirent.dir(path)) do
+      if name ~= "." and name ~= ".." then
+        names[#names + 1] = name
+      end
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+---@param path string
+---@return string|nil
+function files.read(path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+---@param path string
+---@param text string
+function files.write(path, text)
+  local file, message, number = io.open(path, "wb")
+  if not file then
+    fail("cannot write " .. path, message, number)
+  end
+  local ok
+  ok, message, number = file:write(text)
+  local closed, close_message, close_number = file:close()
+  if not ok or not closed then
+    fail("cannot write " .. path, message or close_message, number or close_number)
+  end
+end
+
+---@param from string
+---@param to string
+function files.rename(from, to)
+  local ok, message, number = os.rename(from, to)
+  if not ok then
+    fail(("cannot rename %s to %s"):format(from, to), message, number)
+  end
+end
+
+--- Bytes that an ordinary user may still write where path is; nil when it cannot be told.
+---@param path string
+---@return number|nil
+function files.free_space(path)
+  local info = statvfs.statvfs(path)
+  return info and info.f_bavail * info.f_frsize
+end
+
+--- Bytes of a file or of all files below a directory.
+---@param path string
+---@return number
+function files.size(path)
+  local info = stat.lstat(path)
+  if not info then
+    return 0
+  elseif stat.S_ISDIR(info.st_mode) == 0 then
+    return info.st_size
+  end
+  local total = 0
+  for _, name in ipairs(files.list(path)) do
+    total = total + files.size(path .. "/" .. name)
+  end
+  return total
+end
+
+return files
