@@ -16,7 +16,10 @@ enum probe_kvm {
 	PROBE_KVM_ERROR, /* cannot be used; error says why */
 };
 
-/* Things that a micro guest does in long mode. Each is true when the guest saw the right outcome. */
+/*
+ * What a micro guest in long mode did. Each is true when the outcome was right; of XSAVE, POPCNT and
+ * CMPXCHG16B also where the supported CPUID does not offer it, since no kernel uses it then.
+ */
 struct probe {
 	enum probe_kvm kvm;
 	char error[256]; /* empty when kvm is PROBE_KVM_OK */
@@ -26,7 +29,7 @@ struct probe {
 	bool long_mode; /* plain integer code and a port write in 64-bit kernel mode */
 	bool int3; /* INT3 in kernel mode arrives at the guest's handler */
 	bool sse; /* SSE arithmetic in kernel mode */
-	bool xsave; /* XSAVE and XRSTOR in kernel mode (also true where the CPU has none) */
+	bool xsave; /* XSAVE and XRSTOR in kernel mode */
 	bool popcnt; /* POPCNT in kernel mode */
 	bool cmpxchg16b; /* CMPXCHG16B in kernel mode */
 	bool syscall; /* SYSCALL from user mode arrives at LSTAR in ring 0, and SYSRET goes back */
