@@ -145,7 +145,7 @@ function kernels.resolve(spec)
   end
   local distribution, number = spec:match "^(%a+):([^/]*)$"
   if distribution and distribution ~= "debian" then
-    errors.refuse("invalid", ("'%s' names an unknown source of kernels '%s' (known: debian)"):format(spec, distribution))
+    errors.refuse("invalid", ("'%s' names an unknown source of kernels (known: debian)"):format(spec))
   end
   if version.is_version(number or spec) and not spec:find("/", 1, true) then
     return kernels.find(spec)[1] or kernels.raise_not_cached(spec)

@@ -90,7 +90,7 @@ local function become(argv, options, parent, fds)
     for i = 2, #argv do
       args[i - 1] = argv[i]
     end
-    _, message = unistd.exec(fds.program, args)
+    message = select(2, unistd.exec(fds.program, args))
   end
   unistd.write(fds.report, message or "unknown error")
   unistd._exit(127)

@@ -108,7 +108,8 @@ local function get(args)
       errors.refuse("invalid", ("'%s' does not say where to get it from"):format(word),
         ("try 'ktstr kernel get debian:%s'"):format(word))
     elseif not wanted[i] or not version.is_version(wanted[i]) then
-      errors.refuse("invalid", ("'%s' is not a kernel to fetch"):format(word), "say it as debian:VERSION, as in debian:7.3")
+      errors.refuse("invalid", ("'%s' is not a kernel to fetch"):format(word),
+        "say it as debian:VERSION, as in debian:7.3")
     end
   end
   local debian = require "ktstr.kernels.debian"
@@ -158,10 +159,11 @@ local function list(args)
     io.stderr:write("No kernel is cached; try 'ktstr kernel get debian:7.3'.\n")
     return 0
   end
-  io.stdout:write(("%-34s %-14s %-18s %s\n"):format("RELEASE", "VERSION", "SOURCE", "SIZE"))
+  local row = "%-34s %-14s %-18s %s\n"
+  io.stdout:write(row:format("RELEASE", "VERSION", "SOURCE", "SIZE"))
   for _, kernel in ipairs(found) do
-    local size = files.size(kernel.directory)
-    io.stdout:write(("%-34s %-14s %-18s %.0f MiB\n"):format(kernel.release, kernel.version, kernel.source or "", size / 2 ^ 20))
+    local size = ("%.0f MiB"):format(files.size(kernel.directory) / 2 ^ 20)
+    io.stdout:write(row:format(kernel.release, kernel.version, kernel.source or "", size))
   end
   return 0
 end
