@@ -37,7 +37,7 @@
 enum {
 	FAILED = 125,		/* the helper's own failure, as opposed to the command's */
 	TIMED_OUT = 124,
-	PORTS = 15,
+	PORTS = 8,
 	START_LIMIT = 180,	/* seconds for a helper to boot and answer, on a busy host */
 	END_LIMIT = 10,		/* seconds a command has to end after a signal */
 };

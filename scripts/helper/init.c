@@ -23,11 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Not cached: what the host changes is seen at the next open. */
-#define SHARE_FRESH "trans=virtio,version=9p2000.L,msize=512000,cache=none,access=client"
-/* Cached for good: for the system's programs, which are read again and again. */
-#define SHARE_CACHED "trans=virtio,version=9p2000.L,msize=512000,cache=loose,access=client"
-
 static const struct mount_entry {
 	const char *source, *target, *type, *options;
 	unsigned long flags;
@@ -38,10 +33,9 @@ static const struct mount_entry {
 	{ "devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC },
 	{ "cgroup2", "/sys/fs/cgroup", "cgroup2", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
 }, shares[] = {
-	{ "root", SHARE_ROOT, "9p", SHARE_FRESH, MS_RDONLY },
-	{ "usr", SHARE_USR, "9p", SHARE_CACHED, MS_RDONLY },
-	{ "project", SHARE_PROJECT, "9p", SHARE_FRESH, 0 },
-	{ "cache", SHARE_CACHE, "9p", SHARE_FRESH, 0 },
+	{ "root", SHARE_ROOT, "9p", SHARE_OPTIONS ",cache=readahead", MS_RDONLY },
+	// Cached for good: the system's programs are read again and again, and change seldom.
+	{ "usr", SHARE_USR, "9p", SHARE_OPTIONS ",cache=loose", MS_RDONLY },
 };
 
 _Noreturn static void give_up(const char *what)

@@ -111,7 +111,24 @@ static void bind_at(const char *source, const char *target, unsigned long flags)
 		fail(target);
 }
 
-static void enter_root(const struct command *c)
+/* Mounts a share of this session's port. */
+static void mount_share(const char *name, int slot, const char *target)
+{
+	const struct timespec tick = { .tv_nsec = 20000000 };
+	char tag[32], path[8192];
+
+	snprintf(tag, sizeof(tag), "%s%d", name, slot);
+	snprintf(path, sizeof(path), NEW_ROOT "%s", target);
+	make_directories(path);
+	// The port's last command may still be unmounting it: its device is then not found.
+	for (int tries = 0; mount(tag, path, "9p", 0, SHARE_OPTIONS ",cache=readahead"); tries++) {
+		if (tries == 250)
+			fail(target);
+		nanosleep(&tick, NULL);
+	}
+}
+
+static void enter_root(const struct command *c, int slot)
 {
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		fail("mount namespace");
@@ -130,8 +147,8 @@ static void enter_root(const struct command *c)
 	bind_at("/dev", "/dev", MS_REC);
 	if (mount("tmpfs", NEW_ROOT "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"))
 		fail("/dev/shm");
-	bind_at(SHARE_PROJECT, c->project, 0);
-	bind_at(SHARE_CACHE, c->cache, 0);
+	mount_share("project", slot, c->project);
+	mount_share("cache", slot, c->cache);
 
 	// Moved rather than only changed into: in a chroot no user namespace can be made.
 	if (chdir(NEW_ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot("."))
@@ -206,7 +223,7 @@ _Noreturn static void run_command(int slot, char *data, size_t size)
 	}
 	cgroup_write(slot, "/cgroup.procs", "0");
 	default_signals();
-	enter_root(&c);
+	enter_root(&c, slot);
 	become_user(&c);
 	if (chdir(c.cwd))
 		fail(c.cwd);
