@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * APIC ids from the topology: bit fields thread | core | LLC | node, each padded to a power of two.
+ * APIC ids from the topology: bit fields thread | core | LLC | package, each padded to a power of two.
  * Depends on base. A vCPU's id in KVM is its APIC id.
  * Ids are unique, grow with the CPU number, and CPU 0 has id 0.
  */
@@ -9,12 +9,12 @@
 
 #include "base/topology.h"
 
-/* Shifts right by these give the number of the core, the LLC and the node. */
+/* Shifts right by these give the number of the core, the LLC and the package (a node that has CPUs). */
 struct apic_id_layout {
 	u32 core_shift; /* bits of the thread */
 	u32 llc_shift; /* and of the core */
-	u32 node_shift; /* and of the LLC within its node */
-	u32 bits; /* and of the node: all that are used */
+	u32 package_shift; /* and of the LLC within its node */
+	u32 bits; /* and of the package: all that are used */
 };
 
 struct apic_id_layout apic_id_layout(const struct topology *t);
