@@ -10,21 +10,37 @@ PKGS    := $(LUA_PC) libelf libzstd liblz4 liblzma zlib
 
 VERSION := 0.1.0
 
+# Where `make install` puts things; DESTDIR is for packagers.
+BINDIR  ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share/ktstr
+LIBDIR  ?= $(PREFIX)/lib/ktstr
+DOCDIR  ?= $(PREFIX)/share/doc/ktstr
+
+# The kernel of `make demo` and `make check`, and all that `make check-all` boots.
+DEMO_KERNEL ?= 7.3
+ALL_KERNELS ?= 6.1 6.12 7.2 7.3
+FUZZ_SECONDS ?= 60
+
 # A folder of core/ includes only from folders before it in this list.
 FOLDERS := base tlv kvm x86 image device kernel freeze capture machine coordinator warm lua
 
 WARN    := -Wall -Wextra -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith \
            -Wno-unused-parameter -Werror
 CFLAGS  ?= -O2 -g
+# Asked for when the first file is compiled, and once: `make setup` may have to install the answer.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(or $(shell pkg-config --cflags $(PKGS)),$(error \
+             libraries are missing: run scripts/setup)))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore \
            -DKTSTR_VERSION='"$(VERSION)"' \
-           $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CFLAGS) $(SANITIZE)
-LDLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread -ldl -lm
+           $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
+LDLIBS  = $(PKG_LIBS) -pthread -ldl -lm
 
 SRCS    := $(foreach d,$(FOLDERS),$(wildcard core/$(d)/*.c))
 OBJS    := $(SRCS:%.c=$(BUILD)/%.o)
 LIBCORE := $(BUILD)/libcore.a
 
+## all (default): the program and the guest programs
 all: $(BUILD)/ktstr guest
 
 $(BUILD)/%.o: %.c
@@ -88,13 +104,127 @@ $(BUILD)/tests/core/%: tests/core/%.c $(LIBCORE)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -Itests -MMD -MP $< $(LIBCORE) -o $@ -lcmocka $(LDLIBS)
 
-check-core: $(TESTS)
-	@set -e; for t in $(TESTS); do echo "== $$t"; $$t; done
+tests: $(TESTS)
 
+# --- what people type; each line with two hashes is shown by `make help` ---
+
+KTSTR := $(BUILD)/ktstr
+# As many jobs as processors, unless make was told itself.
+JOBS   = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+AGAIN  = $(MAKE) --no-print-directory $(JOBS)
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## setup: install the packages that building and testing need, where they are missing
+setup:
+	@scripts/setup build test
+
+kernels: all
+	@for v in $(KERNELS); do \
+		$(KTSTR) kernel path $$v >/dev/null 2>&1 || $(KTSTR) kernel get debian:$$v || exit; \
+	done
+
+## demo: set up, build, fetch a kernel, boot it and judge its scheduler from a Lua script
+demo: setup
+	@$(AGAIN) all
+	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
+	scripts/with-kvm $(KTSTR) script docs/examples/first.lua
+
+## check: set up, build, and run a representative slice of the tests (under 15 minutes)
+check: setup
+	@$(AGAIN) all tests
+	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
+	@BUILD=$(BUILD) scripts/run-tests core lua tiny stock
+
+## check-all: everything: all kernels, the long tests, sanitizers, fuzzing, lint
+check-all: setup
+	@scripts/setup lint
+	@$(AGAIN) all tests asan ubsan tsan fuzzers
+	@$(AGAIN) kernels KERNELS="$(ALL_KERNELS)"
+	@BUILD=$(BUILD) ALL_KERNELS="$(ALL_KERNELS)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-tests lint core \
+		asan ubsan tsan fuzz lua tiny tiny-long helper stock-all stock-long
+
+## check-core: the tests that need neither a machine nor Lua
+check-core:
+	@$(AGAIN) tests
+	@BUILD=$(BUILD) scripts/run-tests core
+
+## asan, ubsan, tsan: build the core tests with that sanitizer, in build-asan, ...
+SANITIZE_asan  := -fsanitize=address -fno-omit-frame-pointer
+SANITIZE_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
+SANITIZE_tsan  := -fsanitize=thread
+asan ubsan tsan:
+	@$(AGAIN) tests BUILD=build-$@ SANITIZE="$(SANITIZE_$@)"
+
+## fuzz: fuzz every parser for FUZZ_SECONDS each
+FUZZ_BUILD := build-fuzz
+FUZZERS    := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz: fuzzers
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-tests fuzz
+
+fuzzers:
+	@$(AGAIN) fuzz-programs BUILD=$(FUZZ_BUILD) CC=clang CFLAGS="-O1 -g" \
+		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+
+fuzz-programs: $(FUZZERS)
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIBCORE)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Wno-missing-prototypes -fsanitize=fuzzer -MMD -MP $< $(LIBCORE) -o $@ $(LDLIBS)
+
+C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+
+## lint: luacheck, clang-tidy, clang-format and shellcheck; a warning is an error
+lint: lint-lua lint-format lint-shell lint-c
+
+lint-lua:
+	luacheck -q lua tests docs/examples scripts
+
+lint-format:
+	clang-format --dry-run -Werror $(C_FILES)
+
+lint-shell:
+	shellcheck -x $(shell git ls-files scripts .ci | xargs grep -lE '^#!.*(bash|/sh)')
+
+lint-c:
+	@$(AGAIN) $(SRCS:%=$(BUILD)/tidy/%) $(BUILD)/tidy/core/main.c
+
+$(BUILD)/tidy/%.c: %.c .clang-tidy
+	@mkdir -p $(@D)
+	clang-tidy --quiet --warnings-as-errors='*' $< -- $(CFLAGS_ALL) 2>/dev/null
+	@touch $@
+
+## format: put the C sources in shape
+format:
+	clang-format -i $(C_FILES)
+
+## bench: print each figure that docs/performance.md promises, beside its promise and its peer
+bench: setup
+	@scripts/setup helper
+	@$(AGAIN) all
+	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
+	@BUILD=$(BUILD) scripts/bench/run
+
+## install, uninstall: under PREFIX (/usr/local), below DESTDIR
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/examples
+	install -m 755 $(BUILD)/ktstr $(DESTDIR)$(BINDIR)/ktstr
+	install -m 755 $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox $(DESTDIR)$(LIBDIR)/guest
+	cd lua && find ktstr -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DATADIR))/lua/{} \;
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)
+	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/examples
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/ktstr
+	rm -rf $(DESTDIR)$(DATADIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
+
+## clean: remove what was built
 clean:
 	rm -rf $(BUILD) build-*
 
--include $(OBJS:.o=.d) $(AGENT_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
+-include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
-.PHONY: all guest check-core clean
+.PHONY: all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
+        fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench install uninstall clean
 .DELETE_ON_ERROR:
