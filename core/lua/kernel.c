@@ -20,19 +20,16 @@ static int core_elf_needed(lua_State *L)
 static int core_kernel_info(lua_State *L)
 {
 	struct kernel_image *image;
-	char release[KERNEL_RELEASE_MAX];
 
 	bind_check(L, kernel_image_open(luaL_checkstring(L, 1), &image));
 
 	struct kernel_info info = *kernel_image_info(image);
-	struct error *err = kernel_image_release(image, release);
 
 	kernel_image_close(image);
-	bind_check(L, err);
 	lua_createtable(L, 0, 4);
 	lua_pushstring(L, kernel_format_name(info.format));
 	lua_setfield(L, -2, "format");
-	lua_pushstring(L, release);
+	lua_pushstring(L, info.release);
 	lua_setfield(L, -2, "release");
 	lua_pushboolean(L, info.relocatable);
 	lua_setfield(L, -2, "relocatable");

@@ -24,35 +24,51 @@
 /* What the guest did to end the machine. */
 enum guest_end {
 	GUEST_RUNS,
-	GUEST_RESET_I8042,
-	GUEST_RESET_REGISTER,
+	GUEST_RESET,
 	GUEST_POWER_OFF,
 };
-
-const char *guest_end_name(enum guest_end end);
 
 /* A device's message-signalled interrupts: vector i is GSI first_gsi + i, raised by fds[i]. */
 struct msix_block {
 	struct machine *machine;
 	u32 first_gsi, count;
-	int *fds;
+	int fds[MSIX_MAX_VECTORS];
+};
+
+/* How far machine_create() got: each stage is undone by machine_destroy(). */
+enum machine_stage {
+	STAGE_NONE,
+	STAGE_KVM,
+	STAGE_MEMORY,
+	STAGE_VM,
+	STAGE_ROUTES,
+	STAGE_BUSES,
+	STAGE_SERIAL,
+	STAGE_POWER,
+	STAGE_IOAPIC,
+	STAGE_PCI,
+	STAGE_MSIX,
+	STAGE_CONSOLE,
 };
 
 struct machine {
+	enum machine_stage stage;
 	struct topology topology;
+	bool split_irqchip;
 	struct kvm kvm;
 	struct guest_memory memory;
 	struct vm vm;
 	struct irq_routes routes;
 
 	struct bus ports, mmio;
-	struct uart *com1, *com2;
-	struct i8042 *i8042;
-	struct pm *pm;
-	struct ioapic *ioapic; /* with a split irqchip only */
-	struct pci *pci;
-	struct virtio_console *console;
+	struct uart com1, com2;
+	struct i8042 i8042;
+	struct pm pm;
+	struct ioapic ioapic; /* with a split irqchip only */
+	struct pci_host pci;
+	struct virtio_console console;
 	struct msix_block console_msix;
+	struct console_port port_taps[CONSOLE_PORTS]; /* who listens to each port */
 
 	struct textlog console_log, last_words;
 	void (*console_wake)(void *ctx);
@@ -62,6 +78,8 @@ struct machine {
 	u32 stop; /* 0, or 1 + the enum exit_reason that was asked for; atomic */
 	u32 guest_end; /* enum guest_end; atomic */
 	pid_t guest_end_tid; /* the thread whose access ended it; written before guest_end */
+	const char *reset_by; /* likewise: which device, for GUEST_RESET */
+	bool started;
 	u64 start_ns;
 	u32 vcpus_left; /* atomic; the last one to end signals ended_fd */
 	int ended_fd;
@@ -85,9 +103,14 @@ void machine_ioapic_eoi(struct machine *m, u8 vector);
 /* Called by each vCPU's thread as its last act. */
 void machine_vcpu_ended(struct machine *m);
 
-/* setup.c: devices and interrupts; memory, kernel, tables; vCPUs. */
-MUST_CHECK struct error *machine_add_devices(struct machine *m);
-void machine_remove_devices(struct machine *m);
-MUST_CHECK struct error *machine_load_guest(struct machine *m, const struct machine_config *config);
+/* Tells why the machine ended; the first one to know it counts. */
+void machine_set_detail(struct machine *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* board.c: the devices and their way to the interrupt controllers. */
+MUST_CHECK struct error *board_init(struct machine *m);
+void board_deinit(struct machine *m);
+
+/* load.c: kernel, initrd, firmware tables; entry is where the BSP starts. */
+MUST_CHECK struct error *machine_load_guest(struct machine *m, const struct machine_config *config, u64 *entry);
 
 #endif

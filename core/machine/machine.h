@@ -65,7 +65,10 @@ void machine_join(struct machine *m);
 /* Valid after machine_join(). */
 const struct machine_result *machine_result(const struct machine *m);
 
-struct virtio_console *machine_port_console(struct machine *m);
+/* For the coordinator's thread, which serves its queues. */
+struct virtio_console *machine_virtio_console(struct machine *m);
+/* Who takes a port's bytes; before the start. A port that nobody listens to swallows them. */
+void machine_listen(struct machine *m, u32 port, const struct console_port *listener);
 struct textlog *machine_console_log(struct machine *m); /* COM1 */
 struct textlog *machine_last_words(struct machine *m); /* COM2 */
 /* wake(ctx) is called, on a vCPU's thread, when COM1 has new text. Set before the start. */

@@ -4,17 +4,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "machine/internal.h"
-
-enum { KICK_SIGNAL_OFFSET = 0 };
 
 static int kick_signal(void)
 {
-	return SIGRTMIN + KICK_SIGNAL_OFFSET;
+	return SIGRTMIN;
 }
 
 /* Exists to interrupt KVM_RUN; there is nothing to do in it. */
@@ -63,28 +61,28 @@ static void handle_mmio(struct vcpu_thread *t)
 		bus_read(&t->machine->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 }
 
-/* Whether it was this thread's own access that ended the guest: the one whose exit reason is Shutdown. */
+/* Whether it was this thread's own access that ended the guest: the one whose reason is Shutdown. */
 static enum verdict after_access(struct vcpu_thread *t)
 {
 	struct machine *m = t->machine;
+	u32 end = __atomic_load_n(&m->guest_end, __ATOMIC_ACQUIRE);
 
-	if (__atomic_load_n(&m->guest_end, __ATOMIC_ACQUIRE) == GUEST_RUNS || m->guest_end_tid != gettid())
+	if (end == GUEST_RUNS || m->guest_end_tid != gettid())
 		return VERDICT_GO_ON;
-	snprintf(m->result.detail, sizeof(m->result.detail), "the guest %s (vCPU %u)",
-		 guest_end_name(m->guest_end), t->index);
+	if (end == GUEST_RESET)
+		machine_set_detail(m, "the guest reset the machine through the %s (vCPU %u)", m->reset_by,
+				   t->index);
+	else
+		machine_set_detail(m, "the guest powered off (vCPU %u)", t->index);
 	return VERDICT_SHUTDOWN;
 }
 
 static enum verdict fatal(struct vcpu_thread *t)
 {
-	struct machine *m = t->machine;
 	char what[384];
 
 	vcpu_describe_exit(&t->vcpu, what, sizeof(what));
-	pthread_mutex_lock(&m->lock);
-	if (!m->result.detail[0])
-		snprintf(m->result.detail, sizeof(m->result.detail), "vCPU %u: %s", t->index, what);
-	pthread_mutex_unlock(&m->lock);
+	machine_set_detail(t->machine, "vCPU %u: %s", t->index, what);
 	return VERDICT_FATAL;
 }
 
@@ -125,16 +123,14 @@ static struct error *run_until_end(struct vcpu_thread *t, enum verdict *verdict)
 	return NULL;
 }
 
-static enum exit_reason reason_of(struct vcpu_thread *t, struct error *err, enum verdict verdict)
+static enum exit_reason run(struct vcpu_thread *t)
 {
-	struct machine *m = t->machine;
+	enum verdict verdict;
+	struct error *err = run_until_end(t, &verdict);
 
 	if (err) {
-		pthread_mutex_lock(&m->lock);
-		if (!m->result.detail[0])
-			snprintf(m->result.detail, sizeof(m->result.detail), "vCPU %u: %s", t->index,
-				 error_message(err));
-		pthread_mutex_unlock(&m->lock);
+		machine_set_detail(t->machine, "vCPU %u: %s", t->index, error_message(err));
+		error_destroy(err);
 		return EXIT_RUN_ERROR;
 	}
 	switch (verdict) {
@@ -143,27 +139,30 @@ static enum exit_reason reason_of(struct vcpu_thread *t, struct error *err, enum
 	case VERDICT_FATAL:
 		return EXIT_FATAL;
 	default:
-		return machine_stop_reason(m);
+		return machine_stop_reason(t->machine);
 	}
 }
 
+/* To its peers, whatever ended an AP is an ExternalKill: the reasons are the BSP's, the detail tells more. */
 static void *vcpu_thread_main(void *arg)
 {
 	struct vcpu_thread *t = arg;
 	struct machine *m = t->machine;
-	enum verdict verdict;
-	struct error *err = run_until_end(t, &verdict);
-	enum exit_reason reason = reason_of(t, err, verdict);
 
-	error_destroy(err);
+	// Either a kick finds the thread running and signals it, or run() finds the wish that came before.
+	t->self = pthread_self();
+	__atomic_store_n(&t->running, true, __ATOMIC_SEQ_CST);
+
+	enum exit_reason reason = run(t);
+
 	if (t->index == 0) {
 		m->result.reason = reason;
 		m->result.run_ns = clock_now_ns() - m->start_ns;
-	} else if (reason == EXIT_FATAL || reason == EXIT_RUN_ERROR) {
-		// The BSP's reason stays ExternalKill: a peer's failure is told by the detail.
-		reason = EXIT_EXTERNAL_KILL;
+		log_line("BSP: loop exit reason=%s", exit_reason_name(reason));
+		machine_stop(m, reason);
+	} else {
+		machine_stop(m, EXIT_EXTERNAL_KILL);
 	}
-	machine_stop(m, reason == EXIT_SHUTDOWN && t->index ? EXIT_EXTERNAL_KILL : reason);
 	machine_vcpu_ended(m);
 	return NULL;
 }
@@ -191,22 +190,21 @@ struct error *vcpu_thread_start(struct vcpu_thread *t)
 
 	snprintf(name, sizeof(name), "vcpu%u", t->index % 1000);
 	pthread_setname_np(t->thread, name);
-	t->started = true;
+	t->created = true;
 	return NULL;
 }
 
 void vcpu_thread_kick(struct vcpu_thread *t)
 {
-	if (!t->started)
-		return;
 	vcpu_request_exit(&t->vcpu);
-	pthread_kill(t->thread, kick_signal());
+	if (__atomic_load_n(&t->running, __ATOMIC_SEQ_CST))
+		pthread_kill(t->self, kick_signal());
 }
 
 void vcpu_thread_join(struct vcpu_thread *t)
 {
-	if (!t->started)
+	if (!t->created)
 		return;
 	pthread_join(t->thread, NULL);
-	t->started = false;
+	t->created = false;
 }

@@ -19,12 +19,14 @@ struct vcpu_thread {
 	struct machine *machine;
 	u32 index; /* the guest's CPU number; 0 is the BSP */
 	struct vcpu vcpu;
-	pthread_t thread;
-	bool started;
+	pthread_t thread; /* for joining, when created */
+	bool created;
+	pthread_t self; /* for kicking, when running (atomic) says that it is set */
+	bool running;
 };
 
 MUST_CHECK struct error *vcpu_thread_start(struct vcpu_thread *t);
-/* Makes it look at the machine's wish to stop, wherever it is. */
+/* Makes it look at the machine's wish to stop, wherever it is. Not once it may have been joined. */
 void vcpu_thread_kick(struct vcpu_thread *t);
 void vcpu_thread_join(struct vcpu_thread *t);
 

@@ -21,7 +21,8 @@ core.error_metatable = {}
 
 --- The work types of guest/work, in the agent's own table.
 ---@return { name: string, params: { name: string, default: number, min: number, max: number, unit: string }[],
----  group: integer }[] group: the number of workers must be a multiple of it
+---  group: integer, group_param: string|nil }[] the number of workers must be a multiple of group (plus the
+---  value of the parameter group_param)
 function core.work_types() end
 
 -- Constants of wire.h by their names there: core.wire.MSG_EXIT, OP_EXEC, LIFECYCLE_..., WIRE_DATA_MAX,
