@@ -32,6 +32,13 @@ enum {
 struct kernel_info {
 	enum kernel_format format;
 	enum kernel_compression compression;
+	/* uname -r: of a bzImage from its header, else from linux_banner; "" when the image does not say. */
+	char release[KERNEL_RELEASE_MAX];
+	/*
+	 * A checksum covers the whole image and was found right. Never so for a vmlinux, nor for a bzImage
+	 * of 6.16 or later that is LZ4-compressed and not signed: those are checked by structure alone.
+	 */
+	bool verified;
 	/*
 	 * There are relocation tables: it loads anywhere aligned. Without them (a plain vmlinux) it loads
 	 * at its link address only.
@@ -66,12 +73,6 @@ MUST_CHECK struct error *kernel_image_open(const char *path, struct kernel_image
 void kernel_image_close(struct kernel_image *image);
 
 const struct kernel_info *kernel_image_info(const struct kernel_image *image);
-/*
- * uname -r of the kernel in ret (of a bzImage from its header, else from linux_banner); "" when the
- * image does not say. Reads the image, so it is not for the path that starts a machine.
- */
-MUST_CHECK struct error *kernel_image_release(const struct kernel_image *image,
-					      char ret[static KERNEL_RELEASE_MAX]);
 const char *kernel_format_name(enum kernel_format format); /* "bzImage", "vmlinux" */
 const char *kernel_compression_name(enum kernel_compression c); /* "zstd"; NULL for none */
 

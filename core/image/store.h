@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Stores a decompressed vmlinux where it can be mapped from: a sealed memfd, or a read-only file.
+ * Depends on base. Pages of zeros become holes.
+ */
+#ifndef IMAGE_STORE_H
+#define IMAGE_STORE_H
+
+#include "base/error.h"
+#include "base/types.h"
+
+/* *ret: a descriptor that nobody can write to any more. */
+MUST_CHECK struct error *store_memory(const u8 *data, size_t size, int *ret);
+
+/* The file appears under path complete and on disk, or not at all; what was there is replaced. */
+MUST_CHECK struct error *store_file(const char *path, const u8 *data, size_t size);
+
+#endif
