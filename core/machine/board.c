@@ -241,7 +241,8 @@ static struct error *add_power(struct machine *m)
 	return err;
 }
 
-static struct error *add_ioapic(struct machine *m)
+/* What is in the kernel otherwise. */
+static struct error *add_irqchip(struct machine *m)
 {
 	struct ioapic_sink sink = { .ops = &ioapic_sink_ops, .ctx = m };
 	struct error *err = ioapic_init(&m->ioapic, 0, sink);
@@ -249,7 +250,14 @@ static struct error *add_ioapic(struct machine *m)
 	if (err)
 		return err;
 	m->stage = STAGE_IOAPIC;
-	return bus_add(&m->mmio, LAYOUT_IOAPIC_GPA, IOAPIC_SIZE, &ioapic_ops, &m->ioapic);
+	err = bus_add(&m->mmio, LAYOUT_IOAPIC_GPA, IOAPIC_SIZE, &ioapic_ops, &m->ioapic);
+	pic_init(&m->pics[0]);
+	pic_init(&m->pics[1]);
+	if (!err)
+		err = bus_add(&m->ports, PIC_MASTER_PORT, PIC_PORTS, &pic_ops, &m->pics[0]);
+	if (!err)
+		err = bus_add(&m->ports, PIC_SLAVE_PORT, PIC_PORTS, &pic_ops, &m->pics[1]);
+	return err;
 }
 
 static struct error *add_pci(struct machine *m)
@@ -337,7 +345,7 @@ struct error *board_init(struct machine *m)
 	if (!err)
 		err = add_power(m);
 	if (!err && m->split_irqchip)
-		err = add_ioapic(m);
+		err = add_irqchip(m);
 	if (!err)
 		err = add_pci(m);
 	if (!err)

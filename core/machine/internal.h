@@ -12,6 +12,7 @@
 #include "device/i8042.h"
 #include "device/ioapic.h"
 #include "device/pci.h"
+#include "device/pic.h"
 #include "device/pm.h"
 #include "device/uart.h"
 #include "kvm/irq.h"
@@ -64,7 +65,8 @@ struct machine {
 	struct uart com1, com2;
 	struct i8042 i8042;
 	struct pm pm;
-	struct ioapic ioapic; /* with a split irqchip only */
+	struct ioapic ioapic; /* with a split irqchip only, like the PICs */
+	struct pic pics[2];
 	struct pci_host pci;
 	struct virtio_console console;
 	struct msix_block console_msix;
