@@ -31,7 +31,7 @@ CFLAGS  ?= -O2 -g
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(or $(shell pkg-config --cflags $(PKGS)),$(error \
              libraries are missing: run scripts/setup)))$(PKG_CFLAGS)
 PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
-CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore \
+CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore -Iguest \
            -DKTSTR_VERSION='"$(VERSION)"' \
            $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
 LDLIBS  = $(PKG_LIBS) -pthread -ldl -lm
@@ -183,6 +183,7 @@ lint-lua:
 
 lint-format:
 	clang-format --dry-run -Werror $(C_FILES)
+	@expand -t 8 $(C_FILES) | awk 'length > 120 { bad = 1; print "longer than 120 columns: " $$0 } END { exit bad }'
 
 lint-shell:
 	shellcheck -x $(shell git ls-files scripts .ci | xargs grep -lE '^#!.*(bash|/sh)')
