@@ -58,6 +58,8 @@ static inline u64 layout_pci64_gpa(u64 memory_size)
 
 enum {
 	LAYOUT_PCI_BUSES = 1,
+	LAYOUT_PCI_SLOTS = 32, /* a bus */
+	LAYOUT_PCI_PINS = 4, /* INTA to INTD */
 
 	/* Ports. */
 	LAYOUT_I8042_PORT = 0x60, /* to 0x64: writing 0xfe there resets */
