@@ -15,7 +15,7 @@
 
 /* Everything but loop_wake() and loop_stop() belongs to the thread that runs the loop. */
 
-/* A descriptor to watch. The loop does not own it; remove the source before closing it. */
+/* A descriptor to watch; zero-initialise it. The loop does not own it: remove the source, then close. */
 struct loop_fd {
 	int fd;
 	u32 events; /* EPOLLIN, EPOLLOUT, ...; level-triggered; 0 leaves only EPOLLERR and EPOLLHUP */
@@ -23,7 +23,7 @@ struct loop_fd {
 	void *ctx;
 	bool running; /* its callback is on the stack */
 	bool held; /* became ready while running: not watched until the callback returns */
-	struct loop_fd *prev, *next;
+	bool added;
 };
 
 /* A one-shot timer; zero-initialise it. A periodic one sets itself again in its callback. */
@@ -31,6 +31,7 @@ struct loop_timer {
 	void (*fn)(void *ctx);
 	void *ctx;
 	u64 deadline_ns; /* CLOCK_MONOTONIC, as clock_now_ns() */
+	u64 order; /* of arming, among all timers of the loop */
 	bool armed;
 	struct loop_timer *prev, *next;
 };
@@ -38,10 +39,9 @@ struct loop_timer {
 struct loop_frame;
 
 struct loop {
-	int epoll_fd, timer_fd, wake_fd;
-	struct loop_fd *fds; /* all sources, for loop_deinit() */
+	int epoll_fd, wake_fd;
 	struct loop_timer *timers; /* armed ones, earliest first */
-	u64 timer_fd_deadline_ns; /* what timer_fd is set to; 0: not set */
+	u64 timers_set; /* times a timer was armed */
 	struct loop_frame *frames; /* callbacks on the stack, innermost first */
 	bool stopped; /* atomic */
 };

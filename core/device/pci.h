@@ -42,6 +42,7 @@ struct pci_device_ops {
 struct pci_bar {
 	u64 size; /* a power of two, at least 4096; 0: no BAR */
 	u64 address; /* where it is decoded; 0: nowhere */
+	u64 refused; /* where the guest wants it, but it cannot be; 0: nowhere */
 	struct pci_device *pci; /* the bus hands these back to us */
 	u32 index;
 };

@@ -15,7 +15,6 @@ enum {
 };
 
 struct uart_config {
-	const char *name; /* "com1": names the saved section */
 	u32 gsi;
 	struct irq_sink irq;
 	/* What the guest sent. On its vCPU thread, under the port's lock: do not call the port from it. */
@@ -46,6 +45,6 @@ void uart_deinit(struct uart *uart);
 size_t uart_input(struct uart *uart, const void *data, size_t size);
 
 extern const struct device_ops uart_ops; /* the device is a struct uart; on the port bus */
-extern const struct device_state_ops uart_state_ops; /* name "uart": sections are told apart by config.name */
+extern const struct device_state_ops uart_com1_state_ops, uart_com2_state_ops; /* they differ in name */
 
 #endif

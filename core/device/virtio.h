@@ -53,7 +53,7 @@ struct virtio {
 	struct msix msix;
 	u32 pci_cfg_capability; /* offset of the window into the BAR that configuration space has */
 	pthread_mutex_t lock; /* guards all below; taken before msix's, after pci's */
-	u8 status, isr, config_generation;
+	u8 status, isr;
 	u32 device_feature_select, driver_feature_select;
 	u64 driver_features;
 	u16 config_vector, queue_select;
@@ -92,11 +92,9 @@ void virtio_clear_kick(struct virtio *virtio, u32 queue);
  */
 void virtio_replay(struct virtio *virtio);
 
-/*
- * The transport's part of a device's saved state. Parse into a scratch state, check the rest, then apply.
- */
+/* The transport's part of a device's saved state: parse it, check the rest, then apply it. Under the lock. */
 struct virtio_state {
-	u8 status, isr, config_generation;
+	u8 status, isr;
 	u32 device_feature_select, driver_feature_select;
 	u64 driver_features;
 	u16 config_vector, queue_select;
@@ -106,7 +104,8 @@ struct virtio_state {
 };
 
 void virtio_save(struct virtio *virtio, struct buf *out);
-MUST_CHECK struct error *virtio_parse(struct virtio *virtio, struct reader *in, struct virtio_state *ret);
+/* A short section shows in the reader; everything else that is wrong is ERROR_FORMAT. Changes nothing. */
+MUST_CHECK struct error *virtio_parse(const struct virtio *virtio, struct reader *in, struct virtio_state *ret);
 void virtio_apply(struct virtio *virtio, const struct virtio_state *state);
 
 #endif

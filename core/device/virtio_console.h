@@ -36,7 +36,10 @@ struct console_port_ops {
 	size_t (*input)(void *ctx, const void *data, size_t size);
 	/* The guest has given new buffers after virtio_console_write() took less than all. Optional. */
 	void (*writable)(void *ctx);
-	/* The guest opened or closed the port (a device reset closes it). Optional. */
+	/*
+	 * The guest opened or closed the port (a device reset closes it). Data travels apart from this: a
+	 * first input() may come before open, a last one after the close. Optional.
+	 */
 	void (*opened)(void *ctx, bool open);
 };
 
@@ -47,17 +50,22 @@ struct console_port {
 
 struct virtio_console {
 	struct virtio virtio;
-	struct console_port ports[CONSOLE_PORTS];
-	u8 *bounce[CONSOLE_PORTS]; /* CONSOLE_INPUT_MAX bytes each; the thread's own */
-	bool serving[CONSOLE_PORTS]; /* input() is on the stack; the thread's own */
-	bool told_open[CONSOLE_PORTS]; /* the last thing opened() said; the thread's own */
+	/* The thread's own. */
+	struct console_thread_state {
+		struct console_port port;
+		u8 *bounce; /* CONSOLE_INPUT_MAX bytes */
+		bool serving; /* input() is on the stack */
+		bool told_open; /* what opened() said last */
+		u32 told_closes; /* closes that it has said */
+	} ports[CONSOLE_PORTS];
 	/* Under virtio.lock. */
 	struct console_port_state {
 		bool guest_open;
-		bool stalled; /* input() took less than all */
+		bool stalled; /* input() has bytes that it has not taken */
 		bool want_writable;
 		u8 control; /* messages that are to be sent, as soon as the guest has buffers for them */
-		u32 taken; /* bytes of the chain at the head of the transmit queue that input() has had */
+		u32 closes; /* times the guest closed the port */
+		u64 taken; /* bytes of the chain at the head of the transmit queue that input() has had */
 	} states[CONSOLE_PORTS];
 	u64 bad_control; /* control messages that made no sense */
 };
@@ -89,7 +97,10 @@ size_t virtio_console_write(struct virtio_console *con, u32 port, const void *da
 void virtio_console_resume(struct virtio_console *con, u32 port);
 bool virtio_console_is_open(struct virtio_console *con, u32 port);
 
-/* Load in a machine whose PCI state was loaded; virtio_replay() once vCPUs are ready for interrupts. */
+/*
+ * Load in a machine whose PCI state was loaded; virtio_replay() once vCPUs are ready for interrupts. Save not from
+ * within input(): what it is being given would come again.
+ */
 extern const struct device_state_ops virtio_console_state_ops;
 
 #endif

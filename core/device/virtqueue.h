@@ -43,7 +43,6 @@ struct virtqueue {
 	u16 next_avail; /* ring index of the next chain to take, free-running */
 	u16 next_used;
 	u16 signalled_used; /* next_used when the guest was last interrupted */
-	bool signalled_valid; /* false: interrupt at the next chance, whatever used_event says */
 	const struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
@@ -60,7 +59,7 @@ struct virtqueue_chain {
 void virtqueue_init(struct virtqueue *q, const struct guest_memory *memory, u16 max_size);
 /* As after a device reset: not ready, size as offered. */
 void virtqueue_reset(struct virtqueue *q);
-/* Checks size and rings and makes it ready. */
+/* Checks size and rings and makes it ready, to go on at next_avail and next_used. */
 enum virtqueue_fault virtqueue_start(struct virtqueue *q, bool event_idx, bool indirect);
 
 /* The next chain, left in the ring: *found false when there is none. Not ready: none. */
@@ -80,10 +79,13 @@ bool virtqueue_enable_notify(struct virtqueue *q);
 const char *virtqueue_fault_name(enum virtqueue_fault fault);
 
 void virtqueue_save(const struct virtqueue *q, struct buf *out);
-/* Into a virtqueue_init()ed q; nothing is started. Sets *started when the saved one was ready. */
-void virtqueue_parse(struct virtqueue *q, struct reader *in, bool *started);
+/* Into a virtqueue_init()ed q. It is not started yet: true when the saved one was, so that it should be. */
+bool virtqueue_parse(struct virtqueue *q, struct reader *in);
 
-/* Copy between a chain's buffers and host memory, from a byte offset; both stop at the shorter's end. */
+/*
+ * Copies out of a chain's readable part, into its writable part, from a byte offset in that part. Both stop at
+ * the shorter's end and return how much that was.
+ */
 size_t virtqueue_copy_from(const struct virtqueue_chain *chain, u64 offset, void *data, size_t size);
 size_t virtqueue_copy_to(const struct virtqueue_chain *chain, u64 offset, const void *data, size_t size);
 
