@@ -77,8 +77,9 @@ $(BUILD)/guest/busybox: /bin/busybox
 
 # The tiny guest runs on hosts that interpret kernel-mode code: plain integer instructions only.
 TINY_CFLAGS := -std=gnu11 -Os -g -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mno-red-zone \
-               -mgeneral-regs-only -mcmodel=kernel -fno-asynchronous-unwind-tables $(WARN) -Icore -Iguest
-TINY_SRCS := $(wildcard guest/tiny/*.c guest/tiny/*.S) core/tlv/crc32.c
+               -mgeneral-regs-only -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections \
+               -fno-tree-loop-distribute-patterns $(WARN) -Icore -Iguest
+TINY_SRCS := $(wildcard guest/tiny/*.c guest/tiny/*.S) core/tlv/crc32.c core/tlv/codec.c
 TINY_OBJS := $(patsubst %,$(BUILD)/tiny/%.o,$(basename $(TINY_SRCS)))
 
 $(BUILD)/tiny/%.o: %.c
@@ -91,7 +92,8 @@ $(BUILD)/tiny/%.o: %.S
 
 $(BUILD)/guest/tiny: $(TINY_OBJS) guest/tiny/tiny.lds
 	@mkdir -p $(@D)
-	$(CC) -nostdlib -static -no-pie -Wl,-T,guest/tiny/tiny.lds -Wl,--build-id=none -Wl,-z,max-page-size=4096 -o $@ $(TINY_OBJS)
+	$(CC) -nostdlib -static -no-pie -Wl,-T,guest/tiny/tiny.lds -Wl,--build-id=none \
+	      -Wl,-z,max-page-size=4096 -Wl,--gc-sections -o $@ $(TINY_OBJS)
 
 guest: $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox
 

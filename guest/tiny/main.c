@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The scenarios. Words of the command line, `tiny.run=NAME` or `tiny.run=NAME=NUMBER`, run in order; most
+ * end the machine. After the last one the guest resets.
+ */
+#include <asm/bootparam.h>
+
+#include "tiny/console.h"
+#include "tiny/cpu.h"
+#include "tiny/print.h"
+#include "tiny/smp.h"
+#include "tiny/tiny.h"
+#include "tiny/trap.h"
+#include "tlv/codec.h"
+#include "tlv/crc32.h"
+
+enum { ERRNO_NOSYS = 38, CPUS_TIMEOUT_SECONDS = 60, TEXT_SIZE = 3500 };
+
+/* A vmlinux says its release this way. */
+__attribute__((used)) static const char banner[] = "Linux version 0.1.0-tiny (ktstr) #1 SMP\n";
+
+static struct {
+	u64 rsdp;
+	bool ready; /* SYS_RDY was sent */
+} tiny;
+
+static struct cpus cpus;
+
+static void send_ready(void)
+{
+	u8 buffer[64];
+	struct attr_writer w = attr_writer_init(buffer, sizeof(buffer));
+
+	if (tiny.ready)
+		return;
+	tiny.ready = true;
+	attr_put_u32(&w, ATTR_VERSION, WIRE_VERSION);
+	attr_put_string(&w, ATTR_RELEASE, "0.1.0-tiny");
+	attr_put_u32(&w, ATTR_PID, 1);
+	console_send(MSG_SYS_RDY, buffer, (u32)w.size);
+}
+
+static void send_exit(s32 code)
+{
+	const struct wire_exit message = { .code = code };
+
+	console_send(MSG_EXIT, &message, sizeof(message));
+	console_flush();
+}
+
+/* Text behind a struct wire_output, in place. */
+struct output {
+	struct wire_output head;
+	char data[TEXT_SIZE];
+};
+
+static void send_output(struct output *output, struct text *text)
+{
+	console_send(MSG_STDOUT, output, (u32)(sizeof(output->head) + text->size));
+	text->size = 0;
+}
+
+static void run_exit(s64 code)
+{
+	send_ready();
+	send_exit((s32)code);
+	machine_reset();
+}
+
+static void run_ready(s64 number)
+{
+	send_ready();
+	console_flush();
+}
+
+static void run_poweroff(s64 number)
+{
+	machine_power_off();
+}
+
+static void run_reset(s64 number)
+{
+	machine_reset();
+}
+
+static void run_hang(s64 number)
+{
+	halt_for_ever();
+}
+
+static void run_spin(s64 number)
+{
+	for (;;)
+		barrier();
+}
+
+static void run_triple(s64 number)
+{
+	machine_triple_fault();
+}
+
+static void run_panic(s64 number)
+{
+	static const char text[] = "Kernel panic - not syncing: tiny.run=panic\n"
+				   "CPU: 0 PID: 1 Comm: tiny Not tainted 0.1.0-tiny #1\n"
+				   "Call Trace:\n"
+				   " run_panic+0x0/0x20\n"
+				   "---[ end Kernel panic - not syncing: tiny.run=panic ]---\n";
+
+	console_print(text);
+	last_words_print(text);
+	machine_reset();
+}
+
+static void run_sentinel(s64 code)
+{
+	char buffer[40];
+	struct text t = { .data = buffer, .capacity = sizeof(buffer) - 1 };
+
+	text_put(&t, "KTSTR_EXIT:");
+	text_put_number(&t, code);
+	text_put(&t, "\n");
+	buffer[t.size] = '\0';
+	last_words_print(buffer);
+	machine_reset();
+}
+
+/* A whole, good EXIT frame, to be spoilt. */
+struct exit_frame {
+	struct wire_header header;
+	struct wire_exit message;
+};
+
+static struct exit_frame make_exit_frame(u32 type)
+{
+	struct exit_frame f = { .message.code = 0 };
+
+	frame_seal(&f, type, sizeof(f.message));
+	return f;
+}
+
+static void run_badcrc(s64 number)
+{
+	struct exit_frame f = make_exit_frame(MSG_EXIT);
+
+	f.message.code ^= 1;
+	console_send_raw(&f, sizeof(f));
+	f = make_exit_frame(MSG_EXIT);
+	f.header.header_crc ^= 1;
+	console_send_raw(&f, sizeof(f));
+	console_flush();
+}
+
+/* CRCs that fit, lengths that cannot be. */
+static void run_badlength(s64 number)
+{
+	static const u32 lengths[] = { WIRE_PAYLOAD_MAX + 1, 0x7fffffff, 0xffffffff };
+
+	for (u32 i = 0; i < ARRAY_SIZE(lengths); i++) {
+		struct exit_frame f = make_exit_frame(MSG_EXIT);
+
+		frame_seal(&f, MSG_EXIT, sizeof(f.message));
+		f.header.length = lengths[i];
+		f.header.header_crc = crc32_ieee(0, &f.header, offsetof(struct wire_header, header_crc));
+		console_send_raw(&f, sizeof(f));
+	}
+	console_flush();
+}
+
+static void run_unknown(s64 number)
+{
+	struct exit_frame f = make_exit_frame(0x58585858);
+
+	console_send_raw(&f, sizeof(f));
+	console_flush();
+}
+
+static void run_garbage(s64 number)
+{
+	u8 buffer[1024];
+	u32 noise = 12345;
+
+	for (u32 round = 0; round < 8; round++) {
+		for (u32 i = 0; i < sizeof(buffer); i++) {
+			noise = noise * 1664525 + 1013904223;
+			buffer[i] = (u8)(noise >> 24);
+		}
+		// An odd length, so that a good frame behind it is at no round offset.
+		console_send_raw(buffer, sizeof(buffer) - 1);
+	}
+	console_flush();
+}
+
+static void run_garbage_then_exit(s64 code)
+{
+	struct exit_frame f = make_exit_frame(MSG_EXIT);
+
+	run_garbage(0);
+	console_send_raw(&f, sizeof(f.header) - 3); // a header that never ends
+	send_exit((s32)code);
+	machine_reset();
+}
+
+static bool start_cpus(void)
+{
+	return cpus_start(&cpus, tiny.rsdp, CPUS_TIMEOUT_SECONDS);
+}
+
+/* "apic 3 cpuid 3" for each CPU, in the order they came up, then "cpus 8 of 8". */
+static void run_cpus(s64 number)
+{
+	static struct output output;
+	struct text t = { .data = output.data, .capacity = sizeof(output.data) };
+	bool all = start_cpus();
+
+	send_ready();
+	for (u32 i = 0; i < TINY_CPUS_MAX; i++) {
+		if (!cpus.cpu[i].up)
+			continue;
+		text_put(&t, "apic ");
+		text_put_number(&t, cpus.cpu[i].apic_id);
+		text_put(&t, " cpuid ");
+		text_put_number(&t, cpus.cpu[i].cpuid_id);
+		text_put(&t, "\n");
+		if (t.size > t.capacity - 100)
+			send_output(&output, &t);
+	}
+	text_put(&t, "cpus ");
+	text_put_number(&t, cpus.up);
+	text_put(&t, " of ");
+	text_put_number(&t, cpus.listed);
+	text_put(&t, "\n");
+	send_output(&output, &t);
+	send_exit(all ? 0 : 1);
+	machine_reset();
+}
+
+static void run_flood(s64 number)
+{
+	static struct output output;
+	struct text t = { .data = output.data, .capacity = sizeof(output.data) };
+
+	send_ready();
+	while (t.size < t.capacity - 80)
+		text_put(&t, "flood, flood, flood, flood, flood, flood, flood, flood, flood, flood\n");
+	for (;;)
+		console_send(MSG_STDOUT, &output, (u32)(sizeof(output.head) + t.size));
+}
+
+static s32 shutdown_code(const struct frame *frame)
+{
+	struct attr_reader r = attr_reader_init((const u8 *)frame->payload + sizeof(struct wire_op_request),
+						frame->length - sizeof(struct wire_op_request));
+	struct attr a;
+
+	while (attr_next(&r, &a))
+		if (a.info->type == ATTR_CODE)
+			return attr_s32(&a);
+	return 0;
+}
+
+static void run_echo(s64 number)
+{
+	send_ready();
+	for (;;) {
+		struct frame frame = console_receive();
+		struct wire_op_request request;
+
+		if (frame.type != MSG_OP_REQUEST || frame.length < sizeof(request))
+			continue;
+		memcpy(&request, frame.payload, sizeof(request));
+
+		bool known = request.op == OP_PING || request.op == OP_SHUTDOWN;
+		const struct wire_op_reply reply = { request.request_id, known ? 0 : ERRNO_NOSYS };
+
+		console_send(MSG_OP_REPLY, &reply, sizeof(reply));
+		if (request.op != OP_SHUTDOWN)
+			continue;
+		send_exit(shutdown_code(&frame));
+		machine_power_off();
+	}
+}
+
+static void count(u32 index)
+{
+	volatile u64 *counter = (volatile u64 *)(u64)(TINY_COUNTERS_GPA + index * TINY_COUNTER_STRIDE);
+
+	for (;;)
+		++*counter;
+}
+
+/* SYS_RDY comes when every CPU is there and about to count. */
+static void run_count(s64 number)
+{
+	if (!start_cpus())
+		machine_reset();
+	cpus_run(&cpus, count);
+	send_ready();
+	console_flush();
+	count(0);
+}
+
+static const struct scenario {
+	const char *name;
+	void (*run)(s64 number);
+	bool console; /* it speaks on port 1 */
+} scenarios[] = {
+	{ "exit", run_exit, true }, /* SYS_RDY, EXIT number, reset */
+	{ "ready", run_ready, true }, /* SYS_RDY; the next word goes on */
+	{ "poweroff", run_poweroff, false }, /* without reporting */
+	{ "reset", run_reset, false }, /* without reporting */
+	{ "first", run_reset, false }, /* nothing but the byte that every start writes */
+	{ "hang", run_hang, false }, /* halted, interrupts off */
+	{ "spin", run_spin, false },
+	{ "triple", run_triple, false }, /* triple fault */
+	{ "panic", run_panic, false }, /* a panic's text on COM1 and COM2, reset */
+	{ "sentinel", run_sentinel, false }, /* KTSTR_EXIT:number on COM2 alone, reset */
+	{ "badcrc", run_badcrc, true }, /* frames with a wrong CRC each; the next word goes on */
+	{ "badlength", run_badlength, true }, /* impossible lengths; goes on */
+	{ "unknown", run_unknown, true }, /* an unknown type; goes on */
+	{ "garbage", run_garbage, true }, /* 8 KiB of noise; goes on */
+	{ "garbage-then-exit", run_garbage_then_exit, true }, /* noise, half a header, EXIT number, reset */
+	{ "cpus", run_cpus, true }, /* every CPU's ids on STDOUT, EXIT 0, or 1 when one is missing; reset */
+	{ "flood", run_flood, true }, /* STDOUT without end */
+	{ "echo", run_echo, true }, /* answers PING and SHUTDOWN */
+	{ "count", run_count, true }, /* every CPU counts in memory, for ever */
+};
+
+/* The number behind '='; 0 when there is none. */
+static s64 parse_number(const char *s, const char *end)
+{
+	bool negative = s < end && *s == '-';
+	s64 v = 0;
+
+	for (s += negative; s < end && *s >= '0' && *s <= '9'; s++)
+		v = v * 10 + (*s - '0');
+	return negative ? -v : v;
+}
+
+static void run_word(const char *word, const char *end)
+{
+	const char *equals = word;
+
+	while (equals < end && *equals != '=')
+		equals++;
+	for (u32 i = 0; i < ARRAY_SIZE(scenarios); i++) {
+		const struct scenario *s = &scenarios[i];
+
+		if (strlen(s->name) != (size_t)(equals - word) || memcmp(s->name, word, strlen(s->name)) != 0)
+			continue;
+		if (s->console && !console_open()) {
+			console_print("tiny: no virtio-console that can be used\n");
+			machine_reset();
+		}
+		s->run(equals < end ? parse_number(equals + 1, end) : 0);
+		return;
+	}
+	console_print("tiny: unknown scenario: ");
+	console_write(word, (size_t)(end - word));
+	console_print("\n");
+	machine_reset();
+}
+
+/* The words after `tiny.run=`, from *at on; false at the end. */
+static bool next_word(const char **at, const char **word, const char **end)
+{
+	static const char prefix[] = "tiny.run=";
+	const char *s = *at;
+
+	while (*s) {
+		while (*s == ' ')
+			s++;
+
+		const char *start = s;
+
+		while (*s && *s != ' ')
+			s++;
+		if (s - start > (s64)sizeof(prefix) - 1 && memcmp(start, prefix, sizeof(prefix) - 1) == 0) {
+			*at = s;
+			*word = start + sizeof(prefix) - 1;
+			*end = s;
+			return true;
+		}
+	}
+	return false;
+}
+
+__attribute__((noreturn)) void tiny_main(const struct boot_params *boot); /* from entry.S */
+
+void tiny_main(const struct boot_params *boot)
+{
+	const char *at = (const char *)((u64)boot->ext_cmd_line_ptr << 32 | boot->hdr.cmd_line_ptr);
+	const char *word, *end;
+
+	tiny.rsdp = boot->acpi_rsdp_addr;
+	traps_init();
+	traps_enable(false);
+	console_print("tiny: up\n");
+	while (at && next_word(&at, &word, &end))
+		run_word(word, end);
+	machine_reset();
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The tiny guest's addresses, for the guest itself and for the tests that look into its memory.
+ * Depends on nothing; the assembly includes it too.
+ *
+ * The tiny guest is a 64-bit "kernel" of a few hundred lines that boots by Linux's 64-bit boot protocol.
+ * Its command line says what it does: words `tiny.run=NAME` or `tiny.run=NAME=NUMBER`, in order
+ * (scenarios in main.c). After the last word it resets, without having reported anything by itself.
+ * On hosts that interpret kernel-mode code it must keep to plain integer instructions.
+ */
+#ifndef TINY_TINY_H
+#define TINY_TINY_H
+
+/* Its first instruction but one writes TINY_FIRST_BYTE here, whatever it is told to do. */
+#define TINY_FIRST_PORT 0xe9
+#define TINY_FIRST_BYTE 't'
+
+#define TINY_CPUS_MAX 256
+
+/* Scenario `count`: a u64 for each CPU (0: the boot CPU, then as the others came up), 64 bytes apart. */
+#define TINY_COUNTERS_GPA 0x30000
+#define TINY_COUNTER_STRIDE 64
+
+/* Where other CPUs start in real mode, and their stacks: low memory that the boot protocol leaves alone. */
+#define TINY_TRAMPOLINE_GPA 0x10000
+#define TINY_AP_STACKS_GPA 0x40000
+#define TINY_AP_STACK_SIZE 0x400
+
+/* Segment selectors: those of the boot protocol. */
+#define TINY_CS 0x10
+#define TINY_DS 0x18
+
+#endif
