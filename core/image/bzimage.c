@@ -64,8 +64,8 @@ bool bzimage_detect(const u8 *data, size_t size)
 
 static struct error *cut_short(size_t size, u64 needed)
 {
-	return error_with_hint(error_create(ERROR_FORMAT, "it is cut short (%zu bytes of %llu)", size,
-					    (unsigned long long)needed),
+	return error_with_hint(error_create(ERROR_FORMAT, "it is cut short (%zu bytes of %llu)",
+					    size, (unsigned long long)needed),
 			       "fetch or build it again");
 }
 
@@ -74,7 +74,8 @@ static size_t find_pe(const u8 *data, size_t size)
 {
 	size_t pe = get(data, BZ_PE_OFFSET, 4);
 
-	if (memcmp(data, "MZ", 2) || pe > size || size - pe < PE_END || memcmp(data + pe, "PE\0\0", 4) ||
+	if (memcmp(data, "MZ", 2) != 0 || pe > size || size - pe < PE_END ||
+	    memcmp(data + pe, "PE\0\0", 4) != 0 ||
 	    get(data, pe + PE_MACHINE, 2) != PE_MACHINE_X86_64 ||
 	    get(data, pe + PE_OPTIONAL_MAGIC, 2) != PE_OPTIONAL_MAGIC_64)
 		return 0;
@@ -163,8 +164,9 @@ static struct error *find_parts(const u8 *data, size_t size, size_t *setup_end, 
 	u32 version = get(data, BZ_VERSION, 2);
 
 	if (version < PROTOCOL_MIN)
-		return error_create(ERROR_UNSUPPORTED, "its boot protocol is %u.%02u, older than 2.08",
-				    version >> 8, version & 0xff);
+		return error_create(ERROR_UNSUPPORTED,
+				    "its boot protocol is %u.%02u, older than 2.08", version >> 8,
+				    version & 0xff);
 
 	u32 sects = get(data, BZ_SETUP_SECTS, 1);
 

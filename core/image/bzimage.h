@@ -27,8 +27,8 @@ struct bzimage {
 bool bzimage_detect(const u8 *data, size_t size);
 
 /*
- * data must stay as long as ret is used. Compares the file's own checksums where the compression has
- * none. ERROR_FORMAT, ERROR_UNSUPPORTED; messages speak of "it", the caller says which file.
+ * data must stay as long as ret is used. Compares the file's own checksums where the compression
+ * has none. ERROR_FORMAT, ERROR_UNSUPPORTED; messages speak of "it", the caller says which file.
  */
 MUST_CHECK struct error *bzimage_parse(const u8 *data, size_t size, struct bzimage *ret);
 

@@ -25,11 +25,13 @@ void cpio_init(struct cpio *c);
 void cpio_deinit(struct cpio *c);
 
 /*
- * Errors of all that add: ERROR_INVALID for a path that is empty, has "." or ".." in it, is already there
- * (a directory may be added again: only its mode of the first time counts), lies below something that is
- * no directory, or when the archive is finished. mode: permission bits, 07777 at most.
- * After an error nothing was added.
+ * Errors of all that add: ERROR_INVALID for a path that is empty, too long (4095 bytes at most),
+ * has "." or ".." in it or is "/TRAILER!!!" (which ends the format), for one that is there already
+ * (a directory may be added again: the mode of the first time stays) or below something that is no
+ * directory, and when the archive is finished. mode: permission bits, 07777 at most. After an error
+ * nothing was added, except ERROR_NO_MEMORY: that spoils the archive.
  */
+/* size: less than 4 GiB. */
 MUST_CHECK struct error *cpio_add_file(struct cpio *c, const char *path, u32 mode, const void *data,
 				       size_t size);
 /*

@@ -33,7 +33,9 @@ struct magic {
 static const struct magic magics[] = {
 	{ "\x28\xb5\x2f\xfd", ZSTD_MAGIC_SIZE, "zstd", KERNEL_COMPRESSION_ZSTD },
 	{ "\x02\x21\x4c\x18", LZ4_MAGIC_SIZE, "lz4", KERNEL_COMPRESSION_LZ4 },
-	{ "\xfd" "7zXZ\0", XZ_MAGIC_SIZE, "xz", KERNEL_COMPRESSION_XZ },
+	{ "\xfd"
+	  "7zXZ\0",
+	  XZ_MAGIC_SIZE, "xz", KERNEL_COMPRESSION_XZ },
 	{ "\x1f\x8b", GZIP_MAGIC_SIZE, "gzip", KERNEL_COMPRESSION_GZIP },
 	{ "BZh", 3, "bzip2", -1 },
 	{ "\x5d\0\0", 3, "lzma", -1 },
@@ -45,11 +47,12 @@ struct error *decompress_detect(const u8 *data, size_t size, enum kernel_compres
 	for (size_t i = 0; i < ARRAY_SIZE(magics); i++) {
 		const struct magic *m = &magics[i];
 
-		if (size < m->size || memcmp(data, m->bytes, m->size))
+		if (size < m->size || memcmp(data, m->bytes, m->size) != 0)
 			continue;
 		if (m->compression < 0)
 			return error_with_hint(
-				error_create(ERROR_UNSUPPORTED, "its payload is compressed with %s", m->name),
+				error_create(ERROR_UNSUPPORTED, "its payload is compressed with %s",
+					     m->name),
 				"build it with zstd, LZ4, xz or gzip, or give its vmlinux");
 		*ret = m->compression;
 		return NULL;
@@ -88,15 +91,16 @@ bool decompress_is_checked(enum kernel_compression compression, const u8 *data, 
 
 static struct error *damaged(const char *format, const char *why)
 {
-	return error_with_hint(error_create(ERROR_FORMAT, "its %s payload is damaged (%s)", format, why),
-			       "fetch or build it again");
+	return error_with_hint(
+		error_create(ERROR_FORMAT, "its %s payload is damaged (%s)", format, why),
+		"fetch or build it again");
 }
 
 static struct error *wrong_size(const char *format, size_t found, size_t expected)
 {
 	return error_with_hint(error_create(ERROR_FORMAT,
-					    "its %s payload unpacks to %zu bytes where it says %zu", format,
-					    found, expected),
+					    "its %s payload unpacks to %zu bytes where it says %zu",
+					    format, found, expected),
 			       "fetch or build it again");
 }
 
@@ -139,8 +143,8 @@ static struct error *unxz(const u8 *data, size_t size, u8 *out, size_t out_size)
 	uint64_t limit = XZ_MEMORY_LIMIT;
 	size_t in_pos = 0, out_pos = 0;
 
-	lzma_ret status = lzma_stream_buffer_decode(&limit, 0, NULL, data, &in_pos, size, out, &out_pos,
-						    out_size);
+	lzma_ret status = lzma_stream_buffer_decode(&limit, 0, NULL, data, &in_pos, size, out,
+						    &out_pos, out_size);
 
 	switch (status) {
 	case LZMA_OK:
@@ -161,7 +165,9 @@ static struct error *unxz(const u8 *data, size_t size, u8 *out, size_t out_size)
 
 static struct error *ungzip(const u8 *data, size_t size, u8 *out, size_t out_size)
 {
-	z_stream z = { .next_in = (u8 *)data, .avail_in = size, .next_out = out, .avail_out = out_size };
+	z_stream z = {
+		.next_in = (u8 *)data, .avail_in = size, .next_out = out, .avail_out = out_size
+	};
 
 	if (inflateInit2(&z, GZIP_WINDOW_BITS) != Z_OK)
 		return error_no_memory();

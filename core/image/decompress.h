@@ -12,7 +12,8 @@
 #include "image/kernel.h"
 
 /* From the first bytes; ERROR_UNSUPPORTED names a format that is known but not ours. */
-MUST_CHECK struct error *decompress_detect(const u8 *data, size_t size, enum kernel_compression *ret);
+MUST_CHECK struct error *decompress_detect(const u8 *data, size_t size,
+					   enum kernel_compression *ret);
 
 /* The format has a checksum over its contents here, which decompress() compares. */
 bool decompress_is_checked(enum kernel_compression compression, const u8 *data, size_t size);
@@ -21,7 +22,7 @@ bool decompress_is_checked(enum kernel_compression compression, const u8 *data, 
  * Decompresses all of data into exactly out_size bytes. ERROR_FORMAT: damaged, or of another size;
  * ERROR_NO_MEMORY.
  */
-MUST_CHECK struct error *decompress(enum kernel_compression compression, const u8 *data, size_t size,
-				    u8 *out, size_t out_size);
+MUST_CHECK struct error *decompress(enum kernel_compression compression, const u8 *data,
+				    size_t size, u8 *out, size_t out_size);
 
 #endif

@@ -50,14 +50,17 @@ static struct error *describe_other(const u8 *data, size_t size)
 	if (!size)
 		return not_a_kernel("it is empty");
 	if (size >= 0x3c && !memcmp(data + 0x38, "ARM\x64", 4))
-		return error_create(ERROR_UNSUPPORTED, "it is for arm64; ktstr boots x86-64 kernels");
+		return error_create(ERROR_UNSUPPORTED,
+				    "it is for arm64; ktstr boots x86-64 kernels");
 	if (size >= 0x3c && !memcmp(data + 0x38, "RSC\x05", 4))
-		return error_create(ERROR_UNSUPPORTED, "it is for RISC-V; ktstr boots x86-64 kernels");
+		return error_create(ERROR_UNSUPPORTED,
+				    "it is for RISC-V; ktstr boots x86-64 kernels");
 	if (size >= 0x28 && !memcmp(data + 0x24, "\x18\x28\x6f\x01", 4))
 		return error_create(ERROR_UNSUPPORTED, "it is for arm; ktstr boots x86-64 kernels");
 	if (size >= 8 && !memcmp(data, "MZ", 2) && !memcmp(data + 4, "zimg", 4))
-		return error_create(ERROR_UNSUPPORTED,
-				    "it is an EFI zboot image, which x86-64 kernels are not packed in");
+		return error_create(
+			ERROR_UNSUPPORTED,
+			"it is an EFI zboot image, which x86-64 kernels are not packed in");
 	return not_a_kernel("it is neither a bzImage nor an ELF file");
 }
 
@@ -74,7 +77,8 @@ static struct error *resolve(const char *path, char **ret)
 	}
 	if (!S_ISDIR(st.st_mode)) {
 		if (!S_ISREG(st.st_mode))
-			return error_create(ERROR_FORMAT, "'%s' is not a kernel image: it is not a file", path);
+			return error_create(ERROR_FORMAT,
+					    "'%s' is not a kernel image: it is not a file", path);
 		*ret = strdup(path);
 		return *ret ? NULL : error_no_memory();
 	}
@@ -90,9 +94,10 @@ static struct error *resolve(const char *path, char **ret)
 			return NULL;
 		}
 	}
-	return error_create(ERROR_NOT_FOUND,
-			    "'%s' is not a kernel build tree: it has no arch/x86/boot/bzImage and no vmlinux",
-			    path);
+	return error_create(
+		ERROR_NOT_FOUND,
+		"'%s' is not a kernel build tree: it has no arch/x86/boot/bzImage and no vmlinux",
+		path);
 }
 
 /* All of a file of size bytes, from malloc. */
@@ -117,13 +122,14 @@ static struct error *read_file(int fd, size_t size, u8 **ret)
 static struct error *unpack(const struct bzimage *b, struct unpacked *ret)
 {
 	if (b->vmlinux_size < DETECT_SIZE || b->vmlinux_size > VMLINUX_MAX_SPAN)
-		return error_with_hint(error_create(ERROR_FORMAT, "its payload says that it unpacks to %u bytes",
+		return error_with_hint(error_create(ERROR_FORMAT,
+						    "its payload says that it unpacks to %u bytes",
 						    b->vmlinux_size),
 				       "fetch or build it again");
 	ret->size = b->vmlinux_size;
 
-	void *p = mmap(NULL, ret->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	void *p = mmap(NULL, ret->size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return error_no_memory();
@@ -155,11 +161,13 @@ static struct error *check_relocatable(const struct kernel_info *info)
 	if (info->align < VMLINUX_MIN_ALIGN || info->align & (info->align - 1) ||
 	    info->align > VMLINUX_MAX_SPAN || info->link_phys % info->align ||
 	    info->link_virt % info->align)
-		return error_create(ERROR_FORMAT, "its alignment of 0x%llx is none that it can be moved by",
+		return error_create(ERROR_FORMAT,
+				    "its alignment of 0x%llx is none that it can be moved by",
 				    (unsigned long long)info->align);
 	if (info->link_virt < VMLINUX_KERNEL_MAP ||
 	    info->link_virt - VMLINUX_KERNEL_MAP + info->span > VMLINUX_MAX_SPAN)
-		return error_create(ERROR_FORMAT, "it is linked outside the kernel's part of the address space");
+		return error_create(ERROR_FORMAT,
+				    "it is linked outside the kernel's part of the address space");
 	return NULL;
 }
 
@@ -245,7 +253,8 @@ static struct error *explain(struct error *err, const char *path)
 	if (code != ERROR_FORMAT && code != ERROR_UNSUPPORTED)
 		return error_with_context(err, "'%s'", path);
 	if (!error_hint(err))
-		err = error_with_hint(err, "give a bzImage, a vmlinux or a kernel build tree (x86-64)");
+		err = error_with_hint(err,
+				      "give a bzImage, a vmlinux or a kernel build tree (x86-64)");
 	return error_with_context(err, "'%s' is not a usable kernel image", path);
 }
 
@@ -255,9 +264,10 @@ static struct error *open_image(const char *path, struct kernel_image **ret, str
 	struct error *err = resolve(path, &file);
 
 	if (err)
-		return error_hint(err) ? err :
-					 error_with_hint(err,
-							 "give a bzImage, a vmlinux or a kernel build tree");
+		return error_hint(err) ?
+			       err :
+			       error_with_hint(err,
+					       "give a bzImage, a vmlinux or a kernel build tree");
 
 	int CLEANUP_CLOSE fd = open(file, O_RDONLY | O_CLOEXEC);
 
@@ -300,7 +310,8 @@ struct error *kernel_image_extract(const char *path, const char *out_path)
 	if (err)
 		return err;
 	if (!out.data)
-		return error_create(ERROR_INVALID, "'%s' is not a bzImage: there is nothing to extract", path);
+		return error_create(ERROR_INVALID,
+				    "'%s' is not a bzImage: there is nothing to extract", path);
 	return store_file(out_path, out.data, out.size);
 }
 
@@ -327,8 +338,9 @@ const char *kernel_format_name(enum kernel_format format)
 const char *kernel_compression_name(enum kernel_compression c)
 {
 	static const char *const names[] = {
-		[KERNEL_COMPRESSION_NONE] = NULL, [KERNEL_COMPRESSION_ZSTD] = "zstd",
-		[KERNEL_COMPRESSION_LZ4] = "lz4", [KERNEL_COMPRESSION_XZ] = "xz",
+		[KERNEL_COMPRESSION_ZSTD] = "zstd",
+		[KERNEL_COMPRESSION_LZ4] = "lz4",
+		[KERNEL_COMPRESSION_XZ] = "xz",
 		[KERNEL_COMPRESSION_GZIP] = "gzip",
 	};
 

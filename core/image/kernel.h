@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A kernel image: opened from a bzImage, a vmlinux or a build tree, placed in a guest and relocated.
+ * A kernel image: a bzImage, a vmlinux or a build tree, opened, placed in a guest and relocated.
  * Depends on base, on guest memory, and on libzstd, liblz4, liblzma and zlib.
  * An open image never changes, so any number of machines may load it at the same time.
  */
@@ -32,16 +32,17 @@ enum {
 struct kernel_info {
 	enum kernel_format format;
 	enum kernel_compression compression;
-	/* uname -r: of a bzImage from its header, else from linux_banner; "" when the image does not say. */
+	/* uname -r: from a bzImage's header, else from linux_banner; "" when it does not say. */
 	char release[KERNEL_RELEASE_MAX];
 	/*
-	 * A checksum covers the whole image and was found right. Never so for a vmlinux, nor for a bzImage
-	 * of 6.16 or later that is LZ4-compressed and not signed: those are checked by structure alone.
+	 * A checksum covers the whole image and was found right. Never so for a vmlinux, nor for a
+	 * bzImage of 6.16 or later that is LZ4-compressed and not signed: those are checked by
+	 * structure alone.
 	 */
 	bool verified;
 	/*
-	 * There are relocation tables: it loads anywhere aligned. Without them (a plain vmlinux) it loads
-	 * at its link address only.
+	 * There are relocation tables: it loads anywhere aligned. Without them (a plain vmlinux) it
+	 * loads at its link address only.
 	 */
 	bool relocatable;
 	u64 link_phys; /* guest-physical address of its first byte, as linked */
@@ -66,7 +67,8 @@ struct kernel_image;
  * path: a bzImage, an x86-64 vmlinux (with or without relocation tables behind it) or a build tree
  * (its arch/x86/boot/bzImage, else its vmlinux). A bzImage is decompressed once, into memory.
  * ERROR_NOT_FOUND: no such file. ERROR_FORMAT: not a kernel image, cut short, or damaged.
- * ERROR_UNSUPPORTED: a kernel of another architecture, or with a compression that is not one of ours.
+ * ERROR_UNSUPPORTED: a kernel of another architecture, or with a compression that is not one of
+ * ours.
  */
 MUST_CHECK struct error *kernel_image_open(const char *path, struct kernel_image **ret);
 /* NULL is allowed. Guests that were loaded from it live on. */
@@ -90,36 +92,39 @@ struct kernel_room {
 	u64 initrd_size;
 };
 
-/* Lowest address that a moved kernel is placed at: below are boot data, the command line and ISA memory. */
+/* Lowest address that a moved kernel is placed at: below are boot data, the command line and ISA
+ * memory. */
 #define KERNEL_LOWEST_PHYS 0x1000000ULL
 
 /*
- * Picks where the image goes. entropy NULL (nokaslr), or an image without relocation tables: its link
- * addresses. Otherwise aligned addresses that follow from *entropy, physical at or above
+ * Picks where the image goes. entropy NULL (nokaslr), or an image without relocation tables: its
+ * link addresses. Otherwise aligned addresses that follow from *entropy, physical at or above
  * KERNEL_LOWEST_PHYS, virtual so that the image ends within the kernel's 1 GiB.
  * ERROR_INVALID when the RAM is too little; the message has the sizes.
  */
-MUST_CHECK struct error *kernel_image_place(const struct kernel_image *image, const struct kernel_room *room,
-					    const u64 *entropy, struct kernel_place *ret);
+MUST_CHECK struct error *kernel_image_place(const struct kernel_image *image,
+					    const struct kernel_room *room, const u64 *entropy,
+					    struct kernel_place *ret);
 
 /*
- * Puts the image into guest memory and applies its relocation tables. Guest memory must be as it was
- * created where the image goes: what BSS takes is not cleared again. Whole pages of an immutable
- * vmlinux (a read-only file, as kernel_image_extract() makes them, or a decompressed bzImage) are
- * mapped copy-on-write over guest memory; others are copied.
- * ERROR_INVALID: place does not suit the image or the memory. ERROR_FORMAT: a relocation points
- * outside the image. After an error the memory is in an unspecified state.
+ * Puts the image into guest memory and applies its relocation tables. Guest memory must be as it
+ * was created where the image goes: what BSS takes is not cleared again. Whole pages of an
+ * immutable vmlinux (a read-only file, as kernel_image_extract() makes them, or a decompressed
+ * bzImage) are mapped copy-on-write over guest memory; others are copied. ERROR_INVALID: place does
+ * not suit the image or the memory. ERROR_FORMAT: a relocation points outside the image. After an
+ * error the memory is in an unspecified state.
  */
-MUST_CHECK struct error *kernel_image_load(const struct kernel_image *image, struct guest_memory *memory,
+MUST_CHECK struct error *kernel_image_load(const struct kernel_image *image,
+					   struct guest_memory *memory,
 					   const struct kernel_place *place);
 
 /* Guest-physical address of the 64-bit entry point of an image loaded at place. */
 u64 kernel_image_entry(const struct kernel_image *image, const struct kernel_place *place);
 
 /*
- * Decompresses the vmlinux out of a bzImage, relocation tables behind it, into out_path: a read-only,
- * sparse file that appears complete or not at all; an old one is replaced.
- * ERROR_INVALID when path is not a bzImage, else as kernel_image_open(), and ERROR_OS.
+ * Decompresses the vmlinux out of a bzImage, relocation tables behind it, into out_path: a
+ * read-only, sparse file that appears complete or not at all; an old one is replaced. ERROR_INVALID
+ * when path is not a bzImage, else as kernel_image_open(), and ERROR_OS.
  */
 MUST_CHECK struct error *kernel_image_extract(const char *path, const char *out_path);
 

@@ -13,19 +13,20 @@ enum {
 
 /* KASLR on the host: what the decompressor in a bzImage would do in the guest. */
 
-static struct error *too_little_memory(const struct kernel_info *info, const struct kernel_room *room,
-				       u64 lowest)
+static struct error *too_little_memory(const struct kernel_info *info,
+				       const struct kernel_room *room, u64 lowest)
 {
 	const u64 mib = 1 << 20;
 
-	return error_with_hint(error_create(ERROR_INVALID,
-					    "too little memory: the kernel takes %llu MiB from %llu MiB on, "
-					    "the initramfs %llu MiB; there are %llu MiB",
-					    (unsigned long long)((info->span + mib - 1) / mib),
-					    (unsigned long long)(lowest / mib),
-					    (unsigned long long)((room->initrd_size + mib - 1) / mib),
-					    (unsigned long long)(room->low_ram / mib)),
-			       "give the machine more with memory=");
+	return error_with_hint(
+		error_create(ERROR_INVALID,
+			     "too little memory: the kernel takes %llu MiB from %llu MiB on, "
+			     "the initramfs %llu MiB; there are %llu MiB",
+			     (unsigned long long)((info->span + mib - 1) / mib),
+			     (unsigned long long)(lowest / mib),
+			     (unsigned long long)((room->initrd_size + mib - 1) / mib),
+			     (unsigned long long)(room->low_ram / mib)),
+		"give the machine more with memory=");
 }
 
 /* Slot number below count from 32 bits of entropy. */
@@ -68,13 +69,15 @@ static struct error *check_place(const struct kernel_image *image, const struct 
 	const struct kernel_info *info = &image->info;
 
 	if (!info->relocatable && (place->phys != info->link_phys || place->virt_slide))
-		return error_create(ERROR_INVALID, "a kernel without relocation tables loads at 0x%llx only",
+		return error_create(ERROR_INVALID,
+				    "a kernel without relocation tables loads at 0x%llx only",
 				    (unsigned long long)info->link_phys);
 	if (!info->relocatable)
 		return NULL;
 	if (place->phys % info->align || place->virt_slide % info->align ||
 	    place->virt_slide > VMLINUX_MAX_SPAN ||
-	    info->link_virt - VMLINUX_KERNEL_MAP + place->virt_slide + info->span > VMLINUX_MAX_SPAN)
+	    info->link_virt - VMLINUX_KERNEL_MAP + place->virt_slide + info->span >
+		    VMLINUX_MAX_SPAN)
 		return error_create(ERROR_INVALID, "a kernel cannot go to 0x%llx, moved by 0x%llx",
 				    (unsigned long long)place->phys,
 				    (unsigned long long)place->virt_slide);
@@ -91,14 +94,16 @@ static struct error *load_range(const struct vmlinux *v, u8 *to, u64 offset, u64
 
 	if (!v->immutable || (uintptr_t)to % PAGE_SIZE || offset % PAGE_SIZE)
 		whole = 0;
-	if (whole && mmap(to, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-			  v->fd, offset) == MAP_FAILED)
-		return error_create_errno("cannot map %llu bytes of the kernel", (unsigned long long)whole);
+	if (whole && mmap(to, whole, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, v->fd, offset) == MAP_FAILED)
+		return error_create_errno("cannot map %llu bytes of the kernel",
+					  (unsigned long long)whole);
 	return size > whole ? vmlinux_read(v->fd, to + whole, size - whole, offset + whole) : NULL;
 }
 
 /* Holes of the file are not touched: they are zero in guest memory already. */
-static struct error *load_segment(const struct vmlinux *v, const struct vmlinux_segment *s, u8 *image)
+static struct error *load_segment(const struct vmlinux *v, const struct vmlinux_segment *s,
+				  u8 *image)
 {
 	u64 end = s->offset + s->file_size;
 
@@ -118,8 +123,8 @@ static struct error *load_segment(const struct vmlinux *v, const struct vmlinux_
 			return error_create_errno("cannot read the kernel");
 		pos = (u64)hole < end ? (u64)hole : end;
 
-		struct error *err = load_range(v, image + s->image_offset + (data - s->offset), data,
-					       pos - data);
+		struct error *err = load_range(v, image + s->image_offset + (data - s->offset),
+					       data, pos - data);
 
 		if (err)
 			return err;
@@ -151,7 +156,8 @@ static void populate(const struct vmlinux *v, u8 *image)
 		while (++page < pages && page - end <= POPULATE_GAP)
 			if (page_is_relocated(v, page))
 				end = page + 1;
-		if (madvise(image + start * PAGE_SIZE, (end - start) * PAGE_SIZE, MADV_POPULATE_WRITE) < 0)
+		if (madvise(image + start * PAGE_SIZE, (end - start) * PAGE_SIZE,
+			    MADV_POPULATE_WRITE) < 0)
 			return;
 	}
 }
@@ -164,8 +170,9 @@ static struct error *check_unchanged(const struct vmlinux *v)
 		return error_create_errno("cannot examine the kernel");
 	if (now.st_size != v->stat.st_size || now.st_mtim.tv_sec != v->stat.st_mtim.tv_sec ||
 	    now.st_mtim.tv_nsec != v->stat.st_mtim.tv_nsec)
-		return error_with_hint(error_create(ERROR_FORMAT, "the kernel image changed while it was in use"),
-				       "wait until it has been built, then start again");
+		return error_with_hint(
+			error_create(ERROR_FORMAT, "the kernel image changed while it was in use"),
+			"wait until it has been built, then start again");
 	return NULL;
 }
 
@@ -181,7 +188,8 @@ struct error *kernel_image_load(const struct kernel_image *image, struct guest_m
 	u8 *to = guest_memory_at(memory, place->phys, v->span);
 
 	if (!to)
-		return error_create(ERROR_INVALID, "there is no memory for the kernel at 0x%llx to 0x%llx",
+		return error_create(ERROR_INVALID,
+				    "there is no memory for the kernel at 0x%llx to 0x%llx",
 				    (unsigned long long)place->phys,
 				    (unsigned long long)(place->phys + v->span));
 	for (u32 i = 0; i < v->segment_count; i++) {

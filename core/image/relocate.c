@@ -3,8 +3,9 @@
 
 static struct error *inconsistent(const char *why)
 {
-	return error_with_hint(error_create(ERROR_FORMAT, "its relocation tables are damaged (%s)", why),
-			       "fetch or build it again");
+	return error_with_hint(
+		error_create(ERROR_FORMAT, "its relocation tables are damaged (%s)", why),
+		"fetch or build it again");
 }
 
 /* The list that ends before entries[*end], which is moved to the zero in front of it. */
@@ -22,15 +23,16 @@ static bool take_list(const relocation_word32 *entries, size_t *end, struct relo
 }
 
 /*
- * Where an entry lies in the image. Below it wraps round to a large number: no span reaches that far,
- * since link addresses are in the top 2 GiB.
+ * Where an entry lies in the image. Below it wraps round to a large number: no span reaches that
+ * far, since link addresses are in the top 2 GiB.
  */
 static inline u32 image_offset(const struct relocation_tables *t, u32 entry)
 {
 	return entry - (u32)t->link_virt;
 }
 
-static bool list_is_inside(const struct relocation_tables *t, const struct relocation_list *l, u32 width)
+static bool list_is_inside(const struct relocation_tables *t, const struct relocation_list *l,
+			   u32 width)
 {
 	bool inside = true;
 
@@ -62,15 +64,16 @@ struct error *relocation_tables_parse(const void *data, size_t size, u64 link_vi
 	if (n == 3)
 		t.sub32 = lists[1];
 	t.add64 = lists[n - 1];
-	if (!list_is_inside(&t, &t.add32, sizeof(u32)) || !list_is_inside(&t, &t.sub32, sizeof(u32)) ||
+	if (!list_is_inside(&t, &t.add32, sizeof(u32)) ||
+	    !list_is_inside(&t, &t.sub32, sizeof(u32)) ||
 	    !list_is_inside(&t, &t.add64, sizeof(u64)))
 		return inconsistent("an entry points outside the image");
 	*ret = t;
 	return NULL;
 }
 
-static void mark_pages(const struct relocation_tables *t, const struct relocation_list *l, u32 width,
-		       u64 *map)
+static void mark_pages(const struct relocation_tables *t, const struct relocation_list *l,
+		       u32 width, u64 *map)
 {
 	u32 done = UINT32_MAX;
 

@@ -21,20 +21,21 @@ struct relocation_list {
 };
 
 struct relocation_tables {
-	struct relocation_list add32; /* 32-bit words: the slide is added, sign-extended addresses */
+	struct relocation_list
+		add32; /* 32-bit words: the slide is added, sign-extended addresses */
 	struct relocation_list sub32; /* 32-bit words relative to per-CPU memory: it is taken off */
 	struct relocation_list add64;
 	u64 link_virt, span; /* of the image they belong to */
 };
 
 /*
- * Takes the bytes between the ELF file's end and the end of the file apart; they must stay as long as
- * ret. They are read from the end backwards: 32-bit entries up to a zero, in kernels with per-CPU
- * relocations the inverse ones up to a zero, 64-bit ones up to a zero, and nothing must be left.
- * ERROR_FORMAT: that, or an entry points outside [link_virt, link_virt + span).
+ * Takes the bytes between the ELF file's end and the end of the file apart; they must stay as long
+ * as ret. They are read from the end backwards: 32-bit entries up to a zero, in kernels with
+ * per-CPU relocations the inverse ones up to a zero, 64-bit ones up to a zero, and nothing must be
+ * left. ERROR_FORMAT: that, or an entry points outside [link_virt, link_virt + span).
  */
-MUST_CHECK struct error *relocation_tables_parse(const void *data, size_t size, u64 link_virt, u64 span,
-						 struct relocation_tables *ret);
+MUST_CHECK struct error *relocation_tables_parse(const void *data, size_t size, u64 link_virt,
+						 u64 span, struct relocation_tables *ret);
 
 /* Sets bit n of map (one bit a page of 4 KiB from link_virt on) where page n has a relocation. */
 void relocation_tables_pages(const struct relocation_tables *t, u64 *map);

@@ -54,7 +54,9 @@ static struct error *write_sparse(int fd, const u8 *data, size_t size)
 		size_t run = pos < size ? zero_run(data, size, pos) : 0;
 
 		if (run < HOLE_MIN && pos < size) {
-			pos += run ? run : size - pos < BLOCK_SIZE ? size - pos : BLOCK_SIZE;
+			pos += run ? run : BLOCK_SIZE;
+			if (pos > size)
+				pos = size;
 			continue;
 		}
 
@@ -165,7 +167,8 @@ struct error *store_file(const char *path, const u8 *data, size_t size)
 {
 	char CLEANUP(unlink_name) *name = NULL;
 	const char *slash = strrchr(path, '/');
-	char CLEANUP_FREE *dir = slash ? strndup(path, slash == path ? 1 : slash - path) : strdup(".");
+	char CLEANUP_FREE *dir = slash ? strndup(path, slash == path ? 1 : slash - path) :
+					 strdup(".");
 	int CLEANUP_CLOSE fd = -1;
 	struct error *err;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Stores a decompressed vmlinux where it can be mapped from: a sealed memfd, or a read-only file.
- * Depends on base. Pages of zeros become holes.
+ * Depends on base.
+ * Long runs of zeros become holes.
  */
 #ifndef IMAGE_STORE_H
 #define IMAGE_STORE_H

@@ -39,7 +39,8 @@ struct error *vmlinux_read(int fd, void *data, size_t size, u64 offset)
 		if (n < 0)
 			return error_create_errno("cannot read it");
 		if (!n)
-			return error_with_hint(error_create(ERROR_FORMAT, "it is cut short at %llu bytes",
+			return error_with_hint(error_create(ERROR_FORMAT,
+							    "it is cut short at %llu bytes",
 							    (unsigned long long)(offset + done)),
 					       "fetch or build it again");
 		done += n;
@@ -78,7 +79,8 @@ static const char *machine_name(u16 machine)
 static struct error *check_machine(const Elf64_Ehdr *e)
 {
 	if (e->e_ident[EI_DATA] != ELFDATA2LSB)
-		return error_create(ERROR_UNSUPPORTED, "it is big-endian; ktstr boots x86-64 kernels");
+		return error_create(ERROR_UNSUPPORTED,
+				    "it is big-endian; ktstr boots x86-64 kernels");
 	if (e->e_machine != EM_X86_64)
 		return error_create(ERROR_UNSUPPORTED, "it is for %s; ktstr boots x86-64 kernels",
 				    machine_name(e->e_machine));
@@ -106,8 +108,8 @@ static struct error *check_header(const Elf64_Ehdr *e)
 }
 
 /*
- * A kernel is linked into the top 2 GiB; a bare-metal program that is not may be one too, as long as
- * it has nothing that only a process would use.
+ * A kernel is linked into the top 2 GiB; a bare-metal program that is not may be one too, as long
+ * as it has nothing that only a process would use.
  */
 static struct error *check_kernel(const Elf64_Phdr *ph, size_t n)
 {
@@ -118,7 +120,8 @@ static struct error *check_kernel(const Elf64_Phdr *ph, size_t n)
 
 		if (type == PT_LOAD && ph[i].p_vaddr >= VMLINUX_KERNEL_MAP)
 			return NULL;
-		process |= type == PT_INTERP || type == PT_DYNAMIC || type == PT_TLS || type == PT_GNU_RELRO;
+		process |= type == PT_INTERP || type == PT_DYNAMIC || type == PT_TLS ||
+			   type == PT_GNU_RELRO;
 	}
 	return process ? not_a_kernel("a program for user space") : NULL;
 }
@@ -137,7 +140,8 @@ static struct error *check_segment(const Elf64_Phdr *p, u64 file_size)
 	if (p->p_memsz > VMLINUX_MAX_SPAN || p->p_paddr > UINT32_MAX)
 		return damaged("a segment lies outside the first 4 GiB");
 	if (p->p_offset > file_size || p->p_filesz > file_size - p->p_offset)
-		return error_with_hint(error_create(ERROR_FORMAT, "it is cut short (%llu bytes of %llu)",
+		return error_with_hint(error_create(ERROR_FORMAT,
+						    "it is cut short (%llu bytes of %llu)",
 						    (unsigned long long)file_size,
 						    (unsigned long long)p->p_offset + p->p_filesz),
 				       "fetch or build it again");
@@ -245,7 +249,7 @@ static struct error *find_release(struct vmlinux *v, const Elf64_Ehdr *e, const 
 
 		if (err)
 			return err;
-		if (memcmp(name, ".rodata", sizeof(name)))
+		if (memcmp(name, ".rodata", sizeof(name)) != 0)
 			continue;
 		return find_banner(v, sh[i].sh_offset,
 				   sh[i].sh_size < BANNER_WINDOW ? sh[i].sh_size : BANNER_WINDOW);
@@ -254,7 +258,8 @@ static struct error *find_release(struct vmlinux *v, const Elf64_Ehdr *e, const 
 }
 
 /* Where the ELF file ends, by all that its headers speak of: the tables stand behind. */
-static struct error *find_elf_end(struct vmlinux *v, const Elf64_Ehdr *e, const Elf64_Shdr *sh, u64 *ret)
+static struct error *find_elf_end(struct vmlinux *v, const Elf64_Ehdr *e, const Elf64_Shdr *sh,
+				  u64 *ret)
 {
 	u64 end = max_u64(sizeof(*e), e->e_phoff + (u64)e->e_phnum * sizeof(Elf64_Phdr));
 
@@ -270,10 +275,10 @@ static struct error *find_elf_end(struct vmlinux *v, const Elf64_Ehdr *e, const 
 		end = max_u64(end, sh[i].sh_offset + sh[i].sh_size);
 	}
 	if (end > (u64)v->stat.st_size)
-		return error_with_hint(error_create(ERROR_FORMAT, "it is cut short (%llu bytes of %llu)",
-						    (unsigned long long)v->stat.st_size,
-						    (unsigned long long)end),
-				       "fetch or build it again");
+		return error_with_hint(
+			error_create(ERROR_FORMAT, "it is cut short (%llu bytes of %llu)",
+				     (unsigned long long)v->stat.st_size, (unsigned long long)end),
+			"fetch or build it again");
 	*ret = end;
 	return NULL;
 }
@@ -293,7 +298,8 @@ static struct error *read_tail(struct vmlinux *v, u64 offset, size_t size)
 
 	v->tail_mapping_size = size + (offset - start);
 
-	void *p = mmap(NULL, v->tail_mapping_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, v->fd, start);
+	void *p = mmap(NULL, v->tail_mapping_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, v->fd,
+		       start);
 
 	if (p == MAP_FAILED)
 		return error_create_errno("cannot map it");

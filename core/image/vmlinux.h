@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A vmlinux: the ELF file of a kernel, with or without relocation tables behind it.
- * Depends on base and guest memory. Reads the file through its descriptor; never maps what may change.
- * Everything in a struct vmlinux was checked against the file's size and against its own span.
+ * Depends on base and relocate.h.
+ * Reads by descriptor, maps only what nobody writes to; all it holds was checked against file and
+ * span.
  */
 #ifndef IMAGE_VMLINUX_H
 #define IMAGE_VMLINUX_H
@@ -32,7 +33,8 @@ struct vmlinux_segment {
 struct vmlinux {
 	int fd;
 	struct stat stat; /* as it was when it was opened */
-	/* Nobody is going to write to the file: a sealed memfd, or a regular file without write permission. */
+	/* Nobody is going to write to the file: a sealed memfd, or a regular file without write
+	 * permission. */
 	bool immutable;
 
 	u64 link_phys, link_virt, span, entry; /* entry is physical */
