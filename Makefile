@@ -36,6 +36,9 @@ CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore -Igue
            $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
 LDLIBS  = $(PKG_LIBS) -pthread -ldl -lm
 
+# What is being done; V=1 shows the whole command.
+say     = $(if $(V),,@printf '  %-6s %s\n' $1 $2;)
+
 SRCS    := $(foreach d,$(FOLDERS),$(wildcard core/$(d)/*.c))
 OBJS    := $(SRCS:%.c=$(BUILD)/%.o)
 LIBCORE := $(BUILD)/libcore.a
@@ -45,16 +48,16 @@ all: $(BUILD)/ktstr guest
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
 # Made anew each time: a member whose source is gone must not stay.
 $(LIBCORE): $(OBJS)
 	@rm -f $@
-	ar rcs $@ $(OBJS)
+	$(call say,AR,$@)ar rcs $@ $(OBJS)
 
 # Lua modules written in C (lua-posix, busted's) resolve the Lua API in the program itself.
 $(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE)
-	$(CC) $(CFLAGS_ALL) -rdynamic $< -Wl,--whole-archive $(LIBCORE) -Wl,--no-whole-archive -o $@ $(LDLIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic $< -Wl,--whole-archive $(LIBCORE) -Wl,--no-whole-archive -o $@ $(LDLIBS)
 
 # --- guest programs: static, small, no libraries of the host ---
 
@@ -65,11 +68,11 @@ AGENT_OBJS := $(AGENT_SRCS:%.c=$(BUILD)/agent/%.o)
 
 $(BUILD)/agent/%.o: %.c
 	@mkdir -p $(@D)
-	$(MUSL_CC) $(GUEST_CFLAGS) -ffunction-sections -fdata-sections -pthread -MMD -MP -c $< -o $@
+	$(call say,CC,$@)$(MUSL_CC) $(GUEST_CFLAGS) -ffunction-sections -fdata-sections -pthread -MMD -MP -c $< -o $@
 
 $(BUILD)/guest/agent: $(AGENT_OBJS)
 	@mkdir -p $(@D)
-	$(MUSL_CC) -static -pthread -Wl,--gc-sections -s -o $@ $^
+	$(call say,LD,$@)$(MUSL_CC) -static -pthread -Wl,--gc-sections -s -o $@ $^
 
 $(BUILD)/guest/busybox: /bin/busybox
 	@mkdir -p $(@D)
@@ -84,15 +87,15 @@ TINY_OBJS := $(patsubst %,$(BUILD)/tiny/%.o,$(basename $(TINY_SRCS)))
 
 $(BUILD)/tiny/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(TINY_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)$(CC) $(TINY_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/tiny/%.o: %.S
 	@mkdir -p $(@D)
-	$(CC) $(TINY_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)$(CC) $(TINY_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/guest/tiny: $(TINY_OBJS) guest/tiny/tiny.lds
 	@mkdir -p $(@D)
-	$(CC) -nostdlib -static -no-pie -Wl,-T,guest/tiny/tiny.lds -Wl,--build-id=none \
+	$(call say,LD,$@)$(CC) -nostdlib -static -no-pie -Wl,-T,guest/tiny/tiny.lds -Wl,--build-id=none \
 	      -Wl,-z,max-page-size=4096 -Wl,--gc-sections -o $@ $(TINY_OBJS)
 
 guest: $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox
@@ -104,7 +107,7 @@ TESTS     := $(TEST_SRCS:%.c=$(BUILD)/%)
 
 $(BUILD)/tests/core/%: tests/core/%.c $(LIBCORE)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Itests -MMD -MP $< $(LIBCORE) -o $@ -lcmocka $(LDLIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -Itests -MMD -MP $< $(LIBCORE) -o $@ -lcmocka $(LDLIBS)
 
 tests: $(TESTS)
 
@@ -173,7 +176,7 @@ fuzz-programs: $(FUZZERS)
 
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIBCORE)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Wno-missing-prototypes -fsanitize=fuzzer -MMD -MP $< $(LIBCORE) -o $@ $(LDLIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -Wno-missing-prototypes -fsanitize=fuzzer -MMD -MP $< $(LIBCORE) -o $@ $(LDLIBS)
 
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
@@ -195,7 +198,7 @@ lint-c:
 
 $(BUILD)/tidy/%.c: %.c .clang-tidy
 	@mkdir -p $(@D)
-	clang-tidy --quiet --warnings-as-errors='*' $< -- $(CFLAGS_ALL) 2>/dev/null
+	$(call say,TIDY,$<)clang-tidy --quiet --warnings-as-errors='*' $< -- $(CFLAGS_ALL) 2>/dev/null
 	@touch $@
 
 ## format: put the C sources in shape

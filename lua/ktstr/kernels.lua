@@ -63,7 +63,8 @@ local function from_tree(path)
   local bzimage = existing(path .. "/arch/x86/boot/bzImage")
   local vmlinux = existing(path .. "/vmlinux")
   if not bzimage and not vmlinux then
-    errors.refuse("not-found", ("'%s' holds no built kernel (neither arch/x86/boot/bzImage nor vmlinux)"):format(path),
+    errors.refuse("not-found",
+      ("'%s' holds no built kernel (neither arch/x86/boot/bzImage nor vmlinux)"):format(path),
       "run 'make bzImage' there")
   end
   local release = (files.read(path .. "/include/config/kernel.release") or ""):match "%S+"

@@ -1,5 +1,6 @@
 -- The kernel cache, and which kernel a version or a path means.
 
+local fixture = require "tests.lua.sandbox"
 local unistd = require "posix.unistd"
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
@@ -9,7 +10,7 @@ local files = require "ktstr.kernels.files"
 local kernels = require "ktstr.kernels"
 local process = require "ktstr.process"
 local version = require "ktstr.kernels.version"
-local fixture = require "tests.lua.sandbox"
+
 local raised, sandbox = fixture.raised, fixture.sandbox
 
 local function add_kernel(release, package_version, meta)
@@ -49,7 +50,8 @@ describe("kernel versions", function()
     for i = 1, #ascending do
       for j = 1, #ascending do
         local expected = i < j and -1 or i > j and 1 or 0
-        assert.equal(expected, version.compare(ascending[i], ascending[j]), ascending[i] .. " " .. ascending[j])
+        local a, b = ascending[i], ascending[j]
+        assert.equal(expected, version.compare(a, b), a .. " " .. b)
       end
     end
   end)
@@ -119,7 +121,8 @@ describe("the kernel cache", function()
     add_kernel("6.1.0-47-cloud-amd64", "6.1.170-3")
     add_kernel("7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1")
     local err = raised(kernels.resolve, "7.9")
-    assert.equal("kernel '7.9' is not cached (have: 6.1.170, 7.3.4); try 'ktstr kernel get debian:7.9'", tostring(err))
+    assert.equal("kernel '7.9' is not cached (have: 6.1.170, 7.3.4); try 'ktstr kernel get debian:7.9'",
+      tostring(err))
     assert.is_true(err.cannot_run)
     assert.equal("KTSTR_KERNEL: kernel '7.9'", (function()
       box.setenv("KTSTR_KERNEL", "7.9")
@@ -141,7 +144,7 @@ describe("the kernel cache", function()
     assert.same({}, kernels.list())
   end)
 
-  it("gives what is made in a temporary directory its place in one step, and removes the directory", function()
+  it("gives what is made in a temporary directory its place, and removes the directory", function()
     local used
     cache.with_temporary(no_wait, function(directory)
       used = directory
@@ -218,7 +221,7 @@ describe("a kernel given by its path", function()
       if not files.read(path):find("kernel", 1, true) then
         errors.raise("format", path .. " is not a kernel image")
       end
-      return { format = path:match "vmlinux" and "vmlinux" or "bzImage", release = "7.3.0-test", relocatable = true }
+      return { format = path:match "vmlinux" and "vmlinux" or "bzImage", release = "7.3.0-test" }
     end
   end)
   after_each(function()

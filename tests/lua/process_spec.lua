@@ -1,9 +1,10 @@
 -- Running programs, and saying how far a long task is.
 
+local fixture = require "tests.lua.sandbox"
 local files = require "ktstr.kernels.files"
 local process = require "ktstr.process"
 local progress = require "ktstr.kernels.progress"
-local fixture = require "tests.lua.sandbox"
+
 local raised, sandbox = fixture.raised, fixture.sandbox
 
 describe("a program", function()
@@ -21,7 +22,8 @@ describe("a program", function()
   end)
 
   it("runs where and with what it is told", function()
-    local result = process.run({ "sh", "-c", 'pwd; echo "$A-$B"; cat' }, { cwd = "/", env = { A = "1", B = false } })
+    local options = { cwd = "/", env = { A = "1", B = false } }
+    local result = process.run({ "sh", "-c", 'pwd; echo "$A-$B"; cat' }, options)
     assert.equal("/\n1-\n", result.stdout)
   end)
 

@@ -1,4 +1,10 @@
--- What the specs of the kernel cache share.
+-- What the specs of the kernel cache share. Required first: it makes them run without the program too.
+
+if not pcall(require, "ktstr.core") then
+  package.preload["ktstr.core"] = function()
+    return { error_metatable = {} }
+  end
+end
 
 local stdlib = require "posix.stdlib"
 local errors = require "ktstr.errors"

@@ -130,7 +130,7 @@ local function raise_complaint(what, result)
   local first = found[1] or process.describe(result)
   if result.stderr:find("No space left on device", 1, true) then
     errors.raise("no-space", ("%s: no space left (%s)"):format(what, first),
-      "free some, or set XDG_CACHE_HOME to a larger place")
+      files.MORE_SPACE)
   end
   errors.raise("network", ("%s: %s"):format(what, first),
     "check the network, and http_proxy if there is a proxy")
@@ -151,8 +151,8 @@ end
 ---@param on_percent fun(percent: number)|nil
 function apt.update(group, on_percent)
   files.remove(group.directory .. "/stamp")
-  local result = process.run({ "apt-get", "update", "-o", "APT::Status-Fd=1", "-o", "APT::Update::Error-Mode=any" },
-    { env = environment(group), on_stdout = follow(on_percent) })
+  local argv = { "apt-get", "update", "-o", "APT::Status-Fd=1", "-o", "APT::Update::Error-Mode=any" }
+  local result = process.run(argv, { env = environment(group), on_stdout = follow(on_percent) })
   if result.status ~= 0 then
     raise_complaint("cannot fetch Debian's package lists from " .. group.mirror.archive, result)
   end
@@ -231,7 +231,8 @@ function apt.download(group, records, directory, on_percent)
   for _, record in ipairs(records) do
     argv[#argv + 1] = record.Package .. "=" .. record.Version
   end
-  local result = process.run(argv, { cwd = directory, env = environment(group), on_stdout = follow(on_percent) })
+  local result = process.run(argv,
+    { cwd = directory, env = environment(group), on_stdout = follow(on_percent) })
   if result.status ~= 0 then
     raise_complaint("cannot download " .. records[1].Package, result)
   end

@@ -57,7 +57,8 @@ local FLAVOURS = { cloud = true, rt = true, generic = true }
 local PARTS = { bzimage = true, vmlinux = true, config = true, modules = true }
 
 local function usage(name, message)
-  errors.refuse("invalid", message, ("see 'ktstr kernel %s--help'"):format(name == "kernel" and "" or name .. " "))
+  local command_name = name == "kernel" and "" or name .. " "
+  errors.refuse("invalid", message, ("see 'ktstr kernel %s--help'"):format(command_name))
 end
 
 local function help(name)

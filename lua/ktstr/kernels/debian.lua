@@ -26,7 +26,8 @@ local GROUPS = {
   { name = "releases", suites = { "bookworm", "trixie", "sid" } },
 }
 
-local DAY, SOON = 86400, 600 -- seconds: package lists are good for a day, and new enough to say "no" for ten minutes
+-- Seconds that package lists are good for: to find a kernel in, and to say that there is none.
+local DAY, SOON = 86400, 600
 local MIB = 2 ^ 20
 local VMLINUX_SPACE = 120 * MIB -- a decompressed image, and room to put it together
 
@@ -156,7 +157,8 @@ local function refresh(group, arch, limit, progress)
     if apt.age(opened) <= limit then
       return opened
     end
-    progress:step("Fetching package lists from " .. mirror.archive .. " (" .. table.concat(group.suites, ", ") .. ")")
+    local names = table.concat(group.suites, ", ")
+    progress:step(("Fetching package lists from %s (%s)"):format(mirror.archive, names))
     local ok, err = pcall(apt.update, opened, function(percent)
       progress:percent(percent)
     end)
@@ -172,7 +174,8 @@ local function refresh(group, arch, limit, progress)
 end
 
 local function search(group, request)
-  local images = debian.images(apt.records(group, apt.names(group, "linux-image-")), request.flavour, request.arch)
+  local records = apt.records(group, apt.names(group, "linux-image-"))
+  local images = debian.images(records, request.flavour, request.arch)
   return debian.select(images, request.wanted), images
 end
 
@@ -224,7 +227,7 @@ local function check_space(packages)
   if free and free < needed then
     errors.raise("no-space",
       ("%s has %d MiB free, and %d MiB are needed"):format(cache.root(), free / MIB, math.ceil(needed / MIB)),
-      "free some, or set XDG_CACHE_HOME to a larger place")
+      files.MORE_SPACE)
   end
 end
 
@@ -233,7 +236,7 @@ local function must(argv, what)
   if result.status ~= 0 then
     local reason = result.stderr:match "[^\n]+" or process.describe(result)
     if result.stderr:find("No space left on device", 1, true) then
-      errors.raise("no-space", what .. ": no space left", "free some, or set XDG_CACHE_HOME to a larger place")
+      errors.raise("no-space", what .. ": no space left", files.MORE_SPACE)
     end
     errors.raise("os", what .. ": " .. reason)
   end
@@ -251,7 +254,8 @@ end
 
 -- Puts what was unpacked where the cache wants it. Modules stay compressed as they are.
 local function lay_out(root, release, kernel)
-  local modules = first_of { root .. "/usr/lib/modules/" .. release, root .. "/lib/modules/" .. release } or root
+  local below = "/lib/modules/" .. release
+  local modules = first_of { root .. "/usr" .. below, root .. below } or root
   local image = first_of { modules .. "/vmlinuz", root .. "/boot/vmlinuz-" .. release }
   if not image then
     errors.raise("format", "the packages of " .. release .. " hold no kernel image")
@@ -305,8 +309,9 @@ end
 local function fetch(request, progress, directory)
   local group, image = locate(request, progress)
   if not group then
+    local series = newest_of_series(image)
     errors.raise("not-found",
-      ("Debian has no %s kernel '%s' (has: %s)"):format(request.flavour, request.wanted, newest_of_series(image)),
+      ("Debian has no %s kernel '%s' (has: %s)"):format(request.flavour, request.wanted, series),
       "name one of these, as in 'ktstr kernel get debian:6.12'")
   end
   local kernel = cached_as(image)

@@ -9,10 +9,13 @@ local errors = require "ktstr.errors"
 
 local files = {}
 
+--- What to do when a disk is full.
+files.MORE_SPACE = "free some, or set XDG_CACHE_HOME to a larger place"
+
 -- What a failed call says, as an error with the remedy where there is one.
 local function fail(what, message, number)
   if number == errno.ENOSPC or number == errno.EDQUOT then
-    errors.raise("no-space", what .. ": no space left", "free some, or set XDG_CACHE_HOME to a larger place")
+    errors.raise("no-space", what .. ": no space left", files.MORE_SPACE)
   end
   errors.raise("os", what .. ": " .. tostring(message))
 end
