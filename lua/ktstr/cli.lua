@@ -1,0 +1,160 @@
+-- The command line. main(argv) returns the exit status.
+local core = require "ktstr.core"
+local errors = require "ktstr.errors"
+local help = require "ktstr.help"
+local nearest = require "ktstr.nearest"
+local status = require "ktstr.status"
+
+local cli = {}
+
+local SIGNAL_STATUS = 128
+
+local function wants_help(args)
+  for _, argument in ipairs(args) do
+    if argument == "--" then
+      return false
+    elseif argument == "--help" or argument == "-h" then
+      return true
+    end
+  end
+  return false
+end
+
+local function usage_error(message, hint)
+  errors.refuse("invalid", message, hint)
+end
+
+local commands = {}
+
+function commands.script(args)
+  local path = args[1]
+  if not path then
+    usage_error("ktstr script: which file?", "usage: ktstr script FILE [ARGS]")
+  elseif path:sub(1, 1) == "-" and path ~= "-" then
+    usage_error(("ktstr script: unknown option '%s'"):format(path), nearest.hint(path, { "--help" }))
+  end
+  return require("ktstr.script").run(path, { unpack(args, 2) })
+end
+
+function commands.test(args)
+  -- Loaded before busted takes its snapshot: a second load of a file would make a second library.
+  require "ktstr"
+  return require("ktstr.specs").run(args)
+end
+
+function commands.doctor(args)
+  local modes = { ["--quiet"] = "quiet", ["-q"] = "quiet", ["--json"] = "json" }
+  local mode = "text"
+  for _, argument in ipairs(args) do
+    mode = modes[argument]
+    if not mode then
+      usage_error(("ktstr doctor: unknown option '%s'"):format(argument),
+        nearest.hint(argument, { "--quiet", "--json", "--help" }))
+    end
+  end
+  return require("ktstr.doctor").main(mode)
+end
+
+function commands.kernel(args)
+  return require("ktstr.kernels").main(args)
+end
+
+function commands.version(args)
+  if args[1] then
+    usage_error(("ktstr version: '%s' is not expected"):format(args[1]), "usage: ktstr version")
+  end
+  print("ktstr " .. core.version)
+  return status.PASSED
+end
+
+local function command_names()
+  local names = {}
+  for name in pairs(commands) do
+    names[#names + 1] = name
+  end
+  return names
+end
+
+local function print_help(name)
+  if not name then
+    io.stdout:write(help.general)
+  elseif name == "kernel" then
+    return commands.kernel { "--help" }
+  elseif not help.commands[name] then
+    usage_error(("ktstr help: there is no command '%s'"):format(name), nearest.hint(name, command_names()))
+  else
+    io.stdout:write(help.commands[name])
+    if name == "test" then
+      io.stdout:write(require("ktstr.specs").options_help() or "  (busted is not installed)", "\n")
+    end
+  end
+  return status.PASSED
+end
+
+function commands.help(args)
+  return print_help(args[1])
+end
+
+local aliases = { ["--version"] = "version", ["-V"] = "version", ["--help"] = "help", ["-h"] = "help" }
+
+local function dispatch(argv)
+  local name = argv[1]
+  if not name then
+    io.stderr:write(help.general)
+    return status.CANNOT_RUN
+  end
+  local args = { unpack(argv, 2) }
+  name = aliases[name] or name
+  if not commands[name] then
+    usage_error(("ktstr: unknown %s '%s'"):format(name:sub(1, 1) == "-" and "option" or "command", name),
+      nearest.hint(name, command_names()))
+  end
+  -- A script's own arguments are the script's; the kernel command prints its own help.
+  local own = name == "script" and { args[1] } or args
+  if name ~= "kernel" and name ~= "help" and wants_help(own) then
+    return print_help(name)
+  end
+  return commands[name](args)
+end
+
+-- Where it was raised is of use for faults of a script, not for bad input.
+local function catch(e)
+  if errors.is(e) and (e.cannot_run or e.code == "interrupted") then
+    return { raised = e }
+  end
+  return { raised = e, traceback = debug.traceback("", 2):gsub("^%s*\n", "") }
+end
+
+local function report_error(caught)
+  local e = caught.raised
+  local text = tostring(e)
+  if not text:find "^ktstr" then
+    text = "ktstr: " .. text
+  end
+  io.stderr:write(text, "\n")
+  if caught.traceback then
+    io.stderr:write(caught.traceback, "\n")
+  end
+end
+
+--- Runs a command. Machines that a script left running are ended, whatever happened.
+---@param argv string[]
+---@return integer exit status
+function cli.main(argv)
+  local ok, result = xpcall(dispatch, catch, argv)
+  local vm = package.loaded["ktstr.vm"]
+  if vm then
+    vm.close_all()
+  end
+  local signal = core.interrupted()
+  if signal then
+    return SIGNAL_STATUS + signal
+  end
+  if not ok then
+    report_error(result)
+    return status.of_error(result.raised)
+  end
+  return result
+end
+
+return cli

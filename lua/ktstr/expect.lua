@@ -1,0 +1,146 @@
+-- t:expect(value, "label"): one statement about a value. A failed one is recorded, and the test goes on.
+local options = require "ktstr.options"
+
+---@class ktstr.Expectation
+---@field value any
+---@field label string
+local Expectation = {}
+Expectation.__index = Expectation
+
+local expect = {}
+
+---@param value any
+---@param label string
+---@param record fun(finding: ktstr.Finding)
+---@return ktstr.Expectation
+function expect.new(value, label, record)
+  return setmetatable({ value = value, label = label, record = record }, Expectation)
+end
+
+local SHOWN_MAX = 200
+
+local function note(self, status, expected)
+  local found = options.show(self.value)
+  if #found > SHOWN_MAX then
+    found = ("%s... (%d bytes)"):format(found:sub(1, SHOWN_MAX), #found)
+  end
+  self.record {
+    check = "expect",
+    status = status,
+    where = self.label,
+    expected = expected,
+    found = found,
+  }
+  return status == "pass"
+end
+
+-- A number is needed: nothing there is inconclusive, NaN and other types fail.
+local function compare(self, expected, good)
+  if self.value == nil then
+    return note(self, "inconclusive", expected)
+  end
+  local is_number = type(self.value) == "number" or type(self.value) == "cdata"
+  return note(self, is_number and self.value == self.value and good(self.value) and "pass" or "fail",
+    expected)
+end
+
+--- Each returns whether it held.
+---@param limit number
+---@return boolean
+function Expectation:at_most(limit)
+  return compare(self, "at most " .. tostring(limit), function(v)
+    return v <= limit
+  end)
+end
+
+---@param limit number
+---@return boolean
+function Expectation:at_least(limit)
+  return compare(self, "at least " .. tostring(limit), function(v)
+    return v >= limit
+  end)
+end
+
+---@param limit number
+---@return boolean
+function Expectation:less_than(limit)
+  return compare(self, "less than " .. tostring(limit), function(v)
+    return v < limit
+  end)
+end
+
+---@param limit number
+---@return boolean
+function Expectation:greater_than(limit)
+  return compare(self, "greater than " .. tostring(limit), function(v)
+    return v > limit
+  end)
+end
+
+--- Both ends are included.
+---@param low number
+---@param high number
+---@return boolean
+function Expectation:between(low, high)
+  return compare(self, ("between %s and %s"):format(tostring(low), tostring(high)), function(v)
+    return v >= low and v <= high
+  end)
+end
+
+---@param other any
+---@return boolean
+function Expectation:equals(other)
+  return note(self, self.value == other and "pass" or "fail", options.show(other))
+end
+
+---@param other any
+---@return boolean
+function Expectation:not_equals(other)
+  return note(self, self.value ~= other and self.value == self.value and "pass" or "fail",
+    "anything but " .. options.show(other))
+end
+
+---@return boolean
+function Expectation:is_true()
+  return note(self, self.value == true and "pass" or "fail", "true")
+end
+
+---@return boolean
+function Expectation:is_false()
+  return note(self, self.value == false and "pass" or "fail", "false")
+end
+
+---@return boolean
+function Expectation:is_nil()
+  return note(self, self.value == nil and "pass" or "fail", "nil")
+end
+
+--- A string that holds `part` as it is, or a list that has it as an element.
+---@param part any
+---@return boolean
+function Expectation:contains(part)
+  local found = false
+  if type(self.value) == "string" then
+    found = self.value:find(tostring(part), 1, true) ~= nil
+  elseif type(self.value) == "table" then
+    for _, element in ipairs(self.value) do
+      found = found or element == part
+    end
+  elseif self.value == nil then
+    return note(self, "inconclusive", "something that contains " .. options.show(part))
+  end
+  return note(self, found and "pass" or "fail", "something that contains " .. options.show(part))
+end
+
+--- A string that a Lua pattern matches.
+---@param pattern string
+---@return boolean
+function Expectation:matches(pattern)
+  if self.value == nil then
+    return note(self, "inconclusive", "a match of " .. options.show(pattern))
+  end
+  return note(self, type(self.value) == "string" and self.value:find(pattern) and "pass" or "fail",
+    "a match of " .. options.show(pattern))
+end
+
+return expect

@@ -1,0 +1,60 @@
+-- What `ktstr help` prints.
+local help = {}
+
+help.general = [[
+usage: ktstr COMMAND ...
+
+  script FILE [ARGS]     run a Lua script that boots machines and judges them
+  test [PATHS] [OPTIONS] run busted specs, spec/ by default
+  kernel ...             get, list and remove the kernels that machines boot
+  doctor                 say what this host can do, and what to do about the rest
+  version                print the version
+  help [COMMAND]         print this, or a command's own help
+
+Each command prints its help with --help. Scripts: require "ktstr" (docs/guide.md).
+]]
+
+help.commands = {
+  script = [[
+usage: ktstr script FILE [ARGS]
+
+Runs a Lua script. ARGS are what it sees as ... and as arg[1], arg[2]. Tests that it declares with
+ktstr.test run when the file has been read; modules beside FILE can be required.
+
+exit status
+  0  all passed, or the script came to its end
+  1  a test failed, or the script raised an error
+  2  it could not run: usage, bad options, missing kernel, no usable KVM
+  3  a test was inconclusive, and none failed
+  n  after os.exit(n); 130 and 143 after SIGINT and SIGTERM
+
+environment
+  KTSTR_KERNEL  the kernel where a script names none: a version, an image or a build tree
+]],
+  test = [[
+usage: ktstr test [PATHS] [OPTIONS]
+
+Runs busted inside ktstr on PATHS (files, or directories of *_spec.lua; spec/ by default). Specs use
+ktstr.boot in their own tests, or declare tests with ktstr.test, which become tests of busted's.
+An inconclusive test is reported as pending, with its reason.
+
+exit status, whatever the number of failures
+  0  all passed     1  something failed     3  inconclusive, and none failed
+  2  it could not run: usage, no test found, a file that cannot be read, missing kernel, no usable KVM
+
+busted's options, among them -o TAP and -o junit -Xoutput FILE:
+]],
+  doctor = [[
+usage: ktstr doctor [--quiet | --json]
+
+Says what this host can do, from a functional probe that runs tiny guests, and what to do about each
+lack. Exit status 0 when a stock kernel can run here, else 1.
+
+  --quiet  print nothing
+  --json   print the findings as JSON
+]],
+  version = "usage: ktstr version\n\nPrints the version.\n",
+  help = "usage: ktstr help [COMMAND]\n",
+}
+
+return help

@@ -1,0 +1,56 @@
+-- `ktstr script FILE [ARGS]`: reads a Lua file, then runs the tests that it declared.
+local errors = require "ktstr.errors"
+local host = require "ktstr.host"
+local report = require "ktstr.report"
+local status = require "ktstr.status"
+local test = require "ktstr.test"
+
+local script = {}
+
+-- A syntax error is one line: "file:3: unexpected symbol near 'x'".
+local function load_file(path)
+  host.open(path):close()
+  local chunk, message = loadfile(path)
+  if not chunk then
+    errors.refuse("format", (message:gsub("%s*\n%s*", " ")))
+  end
+  return chunk
+end
+
+local function run_tests(declared, out)
+  local results, worst = {}, status.PASSED
+  for i, one in ipairs(declared) do
+    local result = test.run(one)
+    results[i] = result
+    worst = status.worse(worst, status.of_test(result))
+    if status.of_test(result) == status.CANNOT_RUN then
+      io.stderr:write(("ktstr: test '%s': %s\n"):format(one.name, tostring(result.error)))
+    else
+      out:write(report.block(result), "\n\n")
+    end
+    out:flush()
+  end
+  out:write(report.summary(results), "\n")
+  return worst
+end
+
+--- Runs a script; what it raises is the caller's to report.
+---@param path string
+---@param args string[] what the script sees as ... and as arg
+---@return integer exit status
+function script.run(path, args)
+  local chunk = load_file(path)
+  local declared = {}
+  test.set_sink(function(one)
+    declared[#declared + 1] = one
+  end)
+  -- Modules that lie beside the script are found whatever the working directory is.
+  local directory = path:match "^(.*)/[^/]*$" or "."
+  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(directory, directory, package.path)
+  _G.arg = { [0] = path, unpack(args) }
+  chunk(unpack(args))
+  test.set_sink(nil)
+  return #declared > 0 and run_tests(declared, io.stdout) or status.PASSED
+end
+
+return script

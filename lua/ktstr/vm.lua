@@ -1,0 +1,317 @@
+-- A running machine, as a script sees it: programs, files, time, the end.
+local core = require "ktstr.core"
+local channel = require "ktstr.channel"
+local errors = require "ktstr.errors"
+local host = require "ktstr.host"
+local outcome = require "ktstr.outcome"
+local program = require "ktstr.program"
+
+local wire = core.wire
+
+local SHUTDOWN_S = 60 -- from the request until the machine must have ended
+local DEFAULT_FILE_MODE = tonumber("644", 8)
+
+---@class ktstr.VM
+---@field topology ktstr.Topology
+---@field release string the guest kernel's version string
+---@field channel ktstr.Channel
+local VM = {}
+VM.__index = VM
+
+local vm = {}
+
+-- Machines that have not ended; the collector may take one away (its memory goes with it).
+local live = setmetatable({}, { __mode = "k" })
+
+---@param machine ktstr.core.machine
+---@param fields { topology: ktstr.Topology, timeout: number|nil }
+---@return ktstr.VM
+function vm.new(machine, fields)
+  local self = setmetatable({
+    machine = machine,
+    topology = fields.topology,
+    timeout = fields.timeout,
+    channel = channel.new(machine),
+  }, VM)
+  live[self] = true
+  return self
+end
+
+--- Ends every machine that still runs.
+function vm.close_all()
+  local all = {}
+  for self in pairs(live) do
+    all[#all + 1] = self
+  end
+  for _, self in ipairs(all) do
+    -- An interruption is what brings us here: it must not keep the others alive.
+    pcall(self.kill, self)
+  end
+end
+
+---@return integer
+function vm.live_count()
+  local count = 0
+  for _ in pairs(live) do
+    count = count + 1
+  end
+  return count
+end
+
+-- The result, once and for all. The machine has ended or was told to.
+function VM:_finish()
+  if not self.result then
+    local result = self.machine:join()
+    self.channel.ended = true
+    self.channel:close_console()
+    live[self] = nil
+    self.result = outcome.of(result, (self.machine:console()))
+  end
+  return self.result
+end
+
+function VM:_ended_error(doing)
+  local result = self:_finish()
+  if self.closed then
+    return errors.new("ended", ("the machine has been %s (%s)"):format(self.closed, doing))
+  end
+  return errors.new(result.timed_out and "timeout" or "ended",
+    ("the machine ended while %s: %s"):format(doing, outcome.describe(result, self.timeout)), nil,
+    { detail = outcome.tail(result.console), result = result })
+end
+
+function VM:_check_alive(doing)
+  if self.channel.ended or self.result then
+    error(self:_ended_error(doing), 0)
+  end
+end
+
+--- Asks the agent and waits for its reply, whatever it says.
+---@param what string what is asked, for messages: "read '/x'"
+function VM:_ask(op, body, what, options)
+  self:_check_alive("asked to " .. what)
+  local request = self.channel:post(op, body, options)
+  self.channel:wait(function()
+    return request.reply
+  end)
+  if not request.reply then
+    error(self:_ended_error("asked to " .. what), 0)
+  end
+  return request.reply
+end
+
+--- As _ask; raises code "guest" when the reply tells of a failure.
+function VM:_request(op, body, what)
+  return channel.check(self:_ask(op, body, what), what)
+end
+
+--- Waits for the agent. Raises "ended" or "timeout" with the end of the console.
+function VM:_wait_ready()
+  self.channel:wait(function()
+    return self.channel.ready
+  end)
+  local ready = self.channel.ready
+  if not ready then
+    error(self:_ended_error "booting", 0)
+  end
+  if ready.version ~= wire.WIRE_VERSION then
+    errors.raise("format", ("the guest's agent speaks version %s of the protocol, not %d"):format(
+      tostring(ready.version), wire.WIRE_VERSION), "run 'make' again")
+  end
+  self.release = ready.release
+end
+
+--- Runs a program in the guest and waits for its end.
+---   local r = vm:exec { "cat", "/proc/cmdline", timeout = 5 }
+--- A program that outlives its timeout is killed with all its children: signal is 9, timed_out true.
+--- Raises "guest" when it cannot be started, "ended" or "timeout" when the machine ends first, "invalid".
+---@param options ktstr.ExecOptions
+---@return ktstr.ExecResult
+function VM:exec(options)
+  return program.exec(self, options)
+end
+
+--- Starts a program in the background. Raises as vm:exec.
+---@param options ktstr.ExecOptions without `timeout`; stdin = true leaves it open for :write
+---@return ktstr.Program
+function VM:spawn(options)
+  return program.spawn(self, options)
+end
+
+local function check_guest_path(path, what)
+  if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
+    errors.refuse("invalid", ("%s: '%s' is not an absolute path in the guest"):format(what, tostring(path)))
+  end
+end
+
+-- Calls sink(data) for each piece of a file in the guest.
+local function read_pieces(self, path, sink)
+  local what = ("read '%s'"):format(path)
+  local offset = 0
+  repeat
+    local data = self:_request(wire.OP_READ, wire.pack {
+      { "PATH", path }, { "OFFSET", offset }, { "LENGTH", wire.WIRE_DATA_MAX },
+    }, what).body
+    sink(data)
+    offset = offset + #data
+  until #data < wire.WIRE_DATA_MAX
+end
+
+-- Writes what source() returns, piece by piece, until it returns nil. The first piece cuts the file.
+local function write_pieces(self, path, mode, source)
+  local what = ("write '%s'"):format(path)
+  local offset, flags = 0, wire.WRITE_TRUNCATE + wire.WRITE_MKDIR
+  local data = source() or ""
+  repeat
+    self:_request(wire.OP_WRITE, wire.write_head(path, offset, mode, flags) .. data, what)
+    offset, flags = offset + #data, 0
+    data = source()
+  until not data
+end
+
+--- The contents of a file in the guest. Raises "guest", "ended".
+---@param path string
+---@return string
+function VM:read(path)
+  check_guest_path(path, "vm:read")
+  local pieces = {}
+  read_pieces(self, path, function(data)
+    pieces[#pieces + 1] = data
+  end)
+  return table.concat(pieces)
+end
+
+--- Writes a file in the guest; it is cut first, and made with the directories above it when there is
+--- none. Raises "guest", "ended".
+---@param path string
+---@param data string
+---@param mode integer|nil permission bits of a new file; nil: 0644
+function VM:write(path, data, mode)
+  check_guest_path(path, "vm:write")
+  if type(data) ~= "string" and type(data) ~= "number" then
+    errors.refuse("invalid", ("vm:write: the data for '%s' must be a string, not a %s"):format(path,
+      type(data)))
+  end
+  data = tostring(data)
+  local first = 1
+  write_pieces(self, path, mode or DEFAULT_FILE_MODE, function()
+    local piece = data:sub(first, first + wire.WIRE_DATA_MAX - 1)
+    first = first + #piece
+    return piece ~= "" and piece or nil
+  end)
+end
+
+--- Copies a file from the host into the guest. Raises "not-found", "guest", "ended".
+---@param path string on the host
+---@param guest string
+---@param mode integer|nil permission bits; nil: as on the host
+function VM:put(path, guest, mode)
+  check_guest_path(guest, "vm:put")
+  local file = host.open(path)
+  local ok, e = pcall(write_pieces, self, guest, mode or host.mode(path), function()
+    return file:read(wire.WIRE_DATA_MAX)
+  end)
+  file:close()
+  if not ok then
+    error(e, 0)
+  end
+end
+
+--- Copies a file from the guest to the host. On failure the host has no such file. Raises "guest",
+--- "not-found", "os", "ended".
+---@param guest string
+---@param path string on the host
+function VM:get(guest, path)
+  check_guest_path(guest, "vm:get")
+  local file = host.open(path, "wb")
+  local ok, e = pcall(read_pieces, self, guest, function(data)
+    local written, reason = file:write(data)
+    if not written then
+      errors.raise("os", ("cannot write '%s': %s"):format(path, reason))
+    end
+  end)
+  local closed, reason = file:close()
+  if ok and not closed then
+    ok, e = false, errors.new("os", ("cannot write '%s': %s"):format(path, reason))
+  end
+  if not ok then
+    os.remove(path)
+    error(e, 0)
+  end
+end
+
+--- Lets the guest run. Raises "ended" or "timeout" when the machine ends meanwhile.
+---@param seconds number of wall time
+function VM:sleep(seconds)
+  if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
+    errors.refuse("invalid", ("vm:sleep wants seconds, not %s"):format(tostring(seconds)))
+  end
+  self:_check_alive "asked to sleep"
+  self.channel:wait(function()
+    return false
+  end, host.now() + seconds)
+  self:_check_alive "sleeping"
+end
+
+--- What the agent holds, for leak tests: descriptors, children, rss (bytes), cpu_ns of its I/O thread.
+---@return { descriptors: integer, children: integer, rss: number, cpu_ns: number }
+function VM:agent_usage()
+  local values = channel.attributes(self:_request(wire.OP_SELF, "", "tell what its agent holds").body)
+  return {
+    descriptors = values.COUNT,
+    children = values.COUNT2,
+    rss = values.LENGTH,
+    cpu_ns = values.CPU_NS,
+  }
+end
+
+--- A round trip to the agent; its length in seconds.
+---@return number
+function VM:ping()
+  local start = host.now()
+  self:_request(wire.OP_PING, "", "answer")
+  return host.now() - start
+end
+
+--- The kernel's console so far (the last 4 MiB of it).
+---@return string
+function VM:console()
+  return self.result and self.result.console or (self.machine:console())
+end
+
+--- Kills what runs in the guest, powers it off, waits for the end. The same result when called again.
+--- It never raises because the guest failed: look at result.passed.
+---@return ktstr.Result
+function VM:shutdown()
+  if self.result then
+    return self.result
+  end
+  if not self.channel.ended then
+    local deadline = host.now() + SHUTDOWN_S
+    local asked, e = pcall(self.channel.post, self.channel, wire.OP_SHUTDOWN,
+      wire.pack { { "CODE", 0 } })
+    if not asked and not errors.is(e, "ended") then
+      error(e, 0)
+    end
+    local ended = self.channel:wait(function()
+      return self.channel.ended
+    end, deadline)
+    if not ended then
+      self.machine:kill()
+    end
+  end
+  self.closed = "shut down"
+  return self:_finish()
+end
+
+--- Ends the machine at once.
+---@return ktstr.Result
+function VM:kill()
+  if not self.result then
+    self.machine:kill()
+    self.closed = "killed"
+  end
+  return self:_finish()
+end
+
+return vm
