@@ -63,14 +63,10 @@ static u16 used_index(const struct queue *q)
 	return __atomic_load_n(&q->used.index, __ATOMIC_ACQUIRE);
 }
 
-/* Gives buffer i (size bytes of it) to the device. */
-static void queue_give(struct queue *q, u16 i, u32 size, u16 flags)
+/* Gives memory to the device as descriptor i. */
+static void queue_give(struct queue *q, u16 i, const void *data, u32 size, u16 flags)
 {
-	q->desc[i] = (struct vring_desc){
-		.addr = (uintptr_t)(q->buffers + i * q->buffer_size),
-		.len = size,
-		.flags = flags,
-	};
+	q->desc[i] = (struct vring_desc){ .addr = (uintptr_t)data, .len = size, .flags = flags };
 	q->avail.ring[q->avail.index % RING_SIZE] = i;
 	__atomic_store_n(&q->avail.index, (u16)(q->avail.index + 1), __ATOMIC_SEQ_CST);
 }
@@ -83,10 +79,20 @@ static void queue_notify(const struct queue *q)
 		write16(q->notify, q->number);
 }
 
-static void queue_wait_used(const struct queue *q, u16 index)
+static bool queue_has_used(const struct queue *q, u16 index)
 {
-	while ((s16)(used_index(q) - index) < 0)
+	return (s16)(used_index(q) - index) >= 0;
+}
+
+/* Waits until the device has used buffer number index - 1; interrupts are asked for only meanwhile. */
+static void queue_wait_used(struct queue *q, u16 index)
+{
+	if (queue_has_used(q, index))
+		return;
+	__atomic_store_n(&q->avail.flags, 0, __ATOMIC_SEQ_CST);
+	while (!queue_has_used(q, index))
 		wait_for_interrupt();
+	q->avail.flags = VRING_AVAIL_F_NO_INTERRUPT;
 }
 
 static void queue_set_up(struct queue *q, u16 number, u8 *buffers, u32 buffer_size)
@@ -94,6 +100,7 @@ static void queue_set_up(struct queue *q, u16 number, u8 *buffers, u32 buffer_si
 	q->number = number;
 	q->buffers = buffers;
 	q->buffer_size = buffer_size;
+	q->avail.flags = VRING_AVAIL_F_NO_INTERRUPT;
 	write16(con.common + VIRTIO_PCI_COMMON_Q_SELECT, number);
 	write16(con.common + VIRTIO_PCI_COMMON_Q_SIZE, RING_SIZE);
 	write16(con.common + VIRTIO_PCI_COMMON_Q_MSIX, 0);
@@ -107,10 +114,27 @@ static void queue_set_up(struct queue *q, u16 number, u8 *buffers, u32 buffer_si
 	write16(con.common + VIRTIO_PCI_COMMON_Q_ENABLE, 1);
 }
 
+static u8 *queue_buffer(const struct queue *q, u32 i)
+{
+	return q->buffers + i * q->buffer_size;
+}
+
+static void queue_give_for_input(struct queue *q, u16 i)
+{
+	queue_give(q, i, queue_buffer(q, i), q->buffer_size, VRING_DESC_F_WRITE);
+}
+
 static void queue_fill_for_input(struct queue *q)
 {
 	for (u16 i = 0; i < RING_SIZE; i++)
-		queue_give(q, i, q->buffer_size, VRING_DESC_F_WRITE);
+		queue_give_for_input(q, i);
+}
+
+/* The next output descriptor, once the device is done with what was in it; it uses them in order. */
+static u16 queue_next_output(struct queue *q)
+{
+	queue_wait_used(q, (u16)(q->avail.index - RING_SIZE + 1));
+	return q->avail.index % RING_SIZE;
 }
 
 static void find_registers(u32 slot)
@@ -168,13 +192,11 @@ static bool negotiate(void)
 static void control_send(u32 port, u16 event, u16 value)
 {
 	struct queue *q = &con.control_out;
-	u16 i = q->avail.index % RING_SIZE;
 	const struct virtio_console_control message = { .id = port, .event = event, .value = value };
+	u16 i = queue_next_output(q);
 
-	// The buffer's last use was RING_SIZE messages ago.
-	queue_wait_used(q, (u16)(q->avail.index - RING_SIZE + 1));
-	memcpy(q->buffers + i * q->buffer_size, &message, sizeof(message));
-	queue_give(q, i, sizeof(message), 0);
+	memcpy(queue_buffer(q, i), &message, sizeof(message));
+	queue_give(q, i, queue_buffer(q, i), sizeof(message), 0);
 	queue_notify(q);
 }
 
@@ -190,7 +212,7 @@ static void shake_hands(void)
 
 		const struct vring_used_elem *used = &q->used.ring[q->taken++ % RING_SIZE];
 		const struct virtio_console_control *message =
-			(const void *)(q->buffers + used->id * q->buffer_size);
+			(const void *)queue_buffer(q, used->id);
 
 		if (message->event == VIRTIO_CONSOLE_PORT_ADD) {
 			control_send(message->id, VIRTIO_CONSOLE_PORT_READY, 1);
@@ -198,7 +220,7 @@ static void shake_hands(void)
 			control_send(FRAMES_PORT, VIRTIO_CONSOLE_PORT_OPEN, 1);
 			opened = true;
 		}
-		queue_give(q, (u16)used->id, q->buffer_size, VRING_DESC_F_WRITE);
+		queue_give_for_input(q, (u16)used->id);
 	}
 	queue_notify(q);
 }
@@ -231,37 +253,27 @@ bool console_open(void)
 	return true;
 }
 
-/* The next output buffer, once the device is done with what was in it. */
-static u8 *next_output(u16 *i)
+void console_send_in_place(const void *data, u32 length)
 {
 	struct queue *q = &con.frames_out;
 
-	*i = q->avail.index % RING_SIZE;
-	queue_wait_used(q, (u16)(q->avail.index - RING_SIZE + 1));
-	return q->buffers + *i * q->buffer_size;
-}
-
-static void send_output(u16 i, u32 size)
-{
-	queue_give(&con.frames_out, i, size, 0);
-	queue_notify(&con.frames_out);
+	queue_give(q, queue_next_output(q), data, length, 0);
+	queue_notify(q);
 }
 
 void console_send(u32 type, const void *payload, u32 length)
 {
-	u16 i;
-	u8 *buffer = next_output(&i);
+	u8 *buffer = queue_buffer(&con.frames_out, queue_next_output(&con.frames_out));
 
-	send_output(i, (u32)frame_encode(buffer, BUFFER_SIZE, type, payload, length));
+	console_send_in_place(buffer, (u32)frame_encode(buffer, BUFFER_SIZE, type, payload, length));
 }
 
 void console_send_raw(const void *data, u32 length)
 {
-	u16 i;
-	u8 *buffer = next_output(&i);
+	u8 *buffer = queue_buffer(&con.frames_out, queue_next_output(&con.frames_out));
 
 	memcpy(buffer, data, length);
-	send_output(i, length);
+	console_send_in_place(buffer, length);
 }
 
 void console_flush(void)
@@ -277,7 +289,7 @@ static void take_input(void)
 	queue_wait_used(q, (u16)(q->taken + 1));
 
 	const struct vring_used_elem *used = &q->used.ring[q->taken % RING_SIZE];
-	const u8 *data = q->buffers + used->id * q->buffer_size;
+	const u8 *data = queue_buffer(q, used->id);
 	u8 *space;
 	size_t n = frame_reader_space(&con.reader, &space);
 
@@ -290,7 +302,7 @@ static void take_input(void)
 		return;
 	con.input_read = 0;
 	q->taken++;
-	queue_give(q, (u16)used->id, q->buffer_size, VRING_DESC_F_WRITE);
+	queue_give_for_input(q, (u16)used->id);
 	queue_notify(q);
 }
 

@@ -20,6 +20,8 @@ bool console_open(void);
 void console_send(u32 type, const void *payload, u32 length);
 /* Bytes as they are, valid or not; at most CONSOLE_PAYLOAD_MAX. */
 void console_send_raw(const void *data, u32 length);
+/* The same without a copy: the memory is the device's from then on. */
+void console_send_in_place(const void *data, u32 length);
 /* Waits until the host has taken everything. */
 void console_flush(void);
 
