@@ -54,8 +54,6 @@ struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start
 				     (unsigned long long)(size >> 20)),
 			"ask for less memory or fewer vCPUs, or see `ulimit -v` and /proc/meminfo");
 
-	// Only advice: a kernel without transparent huge pages works all the same.
-	madvise(base, size, MADV_HUGEPAGE);
 	// A crash of ours would otherwise dump the whole guest.
 	madvise(base, size, MADV_DONTDUMP);
 
@@ -75,6 +73,12 @@ void guest_memory_deinit(struct guest_memory *m)
 	if (m->base)
 		munmap(m->base, m->size);
 	*m = (struct guest_memory){ 0 };
+}
+
+void guest_memory_advise_huge(const struct guest_memory *m)
+{
+	// Only advice: a host without transparent huge pages works all the same.
+	madvise(m->base, m->size, MADV_HUGEPAGE);
 }
 
 void *guest_memory_at(const struct guest_memory *m, u64 gpa, u64 len)

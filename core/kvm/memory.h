@@ -25,11 +25,16 @@ struct guest_memory {
 };
 
 /*
- * Reserves size bytes (zero, private, huge pages advised) as guest memory from 0 up to hole_start, the
- * rest from hole_end (4 GiB). ERROR_NO_MEMORY when the host cannot. Units: bytes.
+ * Reserves size bytes (zero, private) as guest memory from 0 up to hole_start, the rest from hole_end
+ * (4 GiB). ERROR_NO_MEMORY when the host cannot. Units: bytes.
  */
 MUST_CHECK struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end);
 void guest_memory_deinit(struct guest_memory *m);
+/*
+ * Asks for huge pages, for what has not been touched yet. Best done when the guest has been loaded: the few
+ * pages of tables and kernel that are written before it runs would each cost clearing 2 MiB.
+ */
+void guest_memory_advise_huge(const struct guest_memory *m);
 
 /* The host's address of [gpa, gpa + len), or NULL when any byte of it is not memory. len 0 is NULL. */
 void *guest_memory_at(const struct guest_memory *m, u64 gpa, u64 len);

@@ -134,6 +134,7 @@ static struct error *create(struct machine *m, const struct machine_config *conf
 	u64 entry;
 
 	err = machine_load_guest(m, config, &entry);
+	guest_memory_advise_huge(&m->memory);
 	if (!err)
 		err = create_vcpus(m, config);
 	if (!err)

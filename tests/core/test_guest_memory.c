@@ -123,6 +123,36 @@ static void a_host_that_has_not_so_much_says_so(void **state)
 	assert_null(m.base);
 }
 
+static bool mapping_has_huge_pages_advised(const struct guest_memory *m)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+	bool inside = false, advised = false;
+	unsigned long start, end;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start <= (uintptr_t)m->base && (uintptr_t)m->base < end;
+		else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+			advised = strstr(line, " hg");
+	}
+	fclose(f);
+	return advised;
+}
+
+static void huge_pages_are_asked_for_when_the_caller_says_so(void **state)
+{
+	struct guest_memory m;
+
+	assert_no_error(guest_memory_init(&m, 4 * MIB, HOLE_START, HOLE_END));
+	assert_false(mapping_has_huge_pages_advised(&m));
+	guest_memory_advise_huge(&m);
+	if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) == 0)
+		assert_true(mapping_has_huge_pages_advised(&m));
+	guest_memory_deinit(&m);
+}
+
 static void two_hundred_times_leave_no_mapping(void **state)
 {
 	u32 before = count_mappings();
@@ -148,6 +178,7 @@ int main(void)
 		cmocka_unit_test(access_is_bounded),
 		cmocka_unit_test(sizes_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_host_that_has_not_so_much_says_so),
+		cmocka_unit_test(huge_pages_are_asked_for_when_the_caller_says_so),
 		cmocka_unit_test(two_hundred_times_leave_no_mapping),
 	};
 
