@@ -148,7 +148,7 @@ local function prepare(given)
   if given.memory then
     size.parse(given.memory, "memory")
   end
-  local kernel = kernels.resolve(given.kernel or os.getenv "KTSTR_KERNEL")
+  local kernel = kernels.resolve(given.kernel)
   local loaded = modules.resolve(kernel.modules, check_modules(given.modules or {}))
   local archive, module_paths = initramfs.build {
     files = given.files,

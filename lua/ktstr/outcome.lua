@@ -2,6 +2,7 @@
 local outcome = {}
 
 local TAIL_LINES = 20
+local WORDS_MAX = 300 -- of what came out on COM2, in one line
 
 ---@class ktstr.Result
 ---@field passed boolean the guest reported, and its exit code is 0
@@ -55,12 +56,9 @@ end
 ---@param timeout number|nil the run's budget in seconds
 ---@return string
 function outcome.describe(result, timeout)
-  local parts = { reasons[result.exit_reason] or result.exit_reason }
+  local parts = { result.detail or reasons[result.exit_reason] or result.exit_reason }
   if result.timed_out then
     parts[1] = timeout and ("its time was up (timeout = %g s)"):format(timeout) or reasons.Timeout
-  end
-  if result.detail then
-    parts[1] = ("%s (%s)"):format(parts[1], result.detail)
   end
   if result.reported then
     parts[#parts + 1] = ("the guest reported exit code %d"):format(result.exit_code)
@@ -69,7 +67,8 @@ function outcome.describe(result, timeout)
   end
   local words = result.last_words:gsub("KTSTR_EXIT:%-?%d+", ""):match "^%s*(.-)%s*$"
   if words ~= "" then
-    parts[#parts + 1] = "last words: " .. words:gsub("%s*\n%s*", " | ")
+    words = words:gsub("%s*\n%s*", " | ")
+    parts[#parts + 1] = "last words: " .. (#words > WORDS_MAX and words:sub(1, WORDS_MAX) .. "..." or words)
   end
   parts[#parts + 1] = dropped(result.channel or {})
   return table.concat(parts, "; ")

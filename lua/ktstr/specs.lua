@@ -142,8 +142,8 @@ function specs.run(args)
   hook_exit()
   hook_core(tally)
   local run = require_busted "busted.runner"
-  _G.arg = { [0] = "ktstr test", unpack(args) }
-  -- The handlers of busted are methods of modules that it looks up by name while it runs.
+  -- A project's .busted may name an interpreter for busted to start: this process is the one.
+  _G.arg = { [0] = "ktstr test", "--ignore-lua", unpack(args) }
   local ok, e = pcall(start, run, { standalone = false })
   test.set_sink(nil)
   if not ok and getmetatable(e) ~= Exit then

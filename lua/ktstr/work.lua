@@ -38,6 +38,17 @@ local function find(name)
   return by_name[name]
 end
 
+-- Some types come in cells as large as a parameter says: a waker and its fan.
+local function group_size(info, given)
+  local size = info.group
+  for _, param in ipairs(info.params) do
+    if param.name == info.group_param then
+      size = size + (given[param.name] or param.default)
+    end
+  end
+  return size
+end
+
 local function create(info, given)
   local rules = {}
   for _, param in ipairs(info.params) do
@@ -48,7 +59,7 @@ local function create(info, given)
   for i, param in ipairs(info.params) do
     values[i - 1] = given and given[param.name]
   end
-  return setmetatable({ name = info.name, values = values, group = info.group }, Work)
+  return setmetatable({ name = info.name, values = values, group = group_size(info, given or {}) }, Work)
 end
 
 function Work:__tostring()

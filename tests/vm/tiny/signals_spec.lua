@@ -1,0 +1,80 @@
+-- A script that is interrupted, at any moment, ends with the right status and leaves nothing.
+local signal = require "posix.signal"
+local support = require "tests.vm.support"
+
+local BOOT = [[
+io.stdout:setvbuf "no"
+local ktstr = require "ktstr"
+local function boot(scenario, options)
+  options = options or {}
+  options.kernel = os.getenv "KTSTR_TINY"
+  options.cmdline = "tiny.run=" .. scenario
+  options.timeout = 60
+  return ktstr.boot(options)
+end
+]]
+
+local moments = {
+  ["before it does anything"] = [[ print "x" ]],
+  ["while a guest boots that never will"] = [[
+    boot("hang", { console = function() print "x" end })
+  ]],
+  ["while it sleeps"] = [[
+    local vm = boot "echo"
+    print "x"
+    vm:sleep(60)
+  ]],
+  ["while it talks to the guest"] = [[
+    local vm = boot "echo"
+    print "x"
+    while true do vm:ping() end
+  ]],
+  ["while every CPU spins"] = [[
+    local vm = boot("count", { topology = "1n1l4c1t" })
+    print "x"
+    vm:sleep(60)
+  ]],
+  ["while Lua computes"] = [[
+    local vm = boot "echo"
+    print "x"
+    local i = 0
+    while true do i = i + 1 end
+  ]],
+  ["while it catches every error"] = [[
+    local vm = boot "echo"
+    print "x"
+    while true do pcall(vm.ping, vm) end
+  ]],
+  ["while it starts machine after machine"] = [[
+    print "x"
+    while true do boot("echo"):kill() end
+  ]],
+  ["in a test"] = [[
+    ktstr.test("t", { kernel = os.getenv "KTSTR_TINY", cmdline = "tiny.run=echo" }, function(t)
+      print "x"
+      t.vm:sleep(60)
+    end)
+  ]],
+}
+
+local statuses = { [signal.SIGINT] = 130, [signal.SIGTERM] = 143 }
+
+for moment, text in pairs(moments) do
+  describe("a signal " .. moment, function()
+    for name, number in pairs { SIGINT = signal.SIGINT, SIGTERM = signal.SIGTERM } do
+      it("ends the script: " .. name, function()
+        local r, path = support.signal_script(BOOT .. text, number, finally)
+        -- One that had nothing left to do may have ended by itself.
+        local fine = r.status == statuses[number] or (moment:find "before" and r.status == 0)
+        assert.is_true(fine, ("status %s, signal %s"):format(tostring(r.status), tostring(r.signal)))
+        assert.same({}, support.processes_with(path))
+      end)
+    end
+
+    it("that cannot be caught leaves nothing: SIGKILL", function()
+      local r, path = support.signal_script(BOOT .. text, signal.SIGKILL, finally)
+      assert.is_true(r.signal == signal.SIGKILL or moment:find "before" ~= nil and r.status == 0)
+      assert.same({}, support.processes_with(path))
+    end)
+  end)
+end
