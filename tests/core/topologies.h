@@ -58,6 +58,7 @@ static const struct uneven_topology uneven_topologies[] = {
 	{ "first node memory only", 3, 2, 2, { 0, 5, 2 }, { 1, 4, 1 } },
 	{ "node without memory", 4, 5, 1, { 1, 1, 7, 3 }, { 4, 0, 0, 3 } },
 	{ "holes between", 6, 1, 3, { 1, 0, 20, 0, 0, 9 }, { 1, 1, 1, 1, 1, 1 } },
+	{ "id 255", 2, 32, 1, { 1, 4 }, { 1, 1 } },
 	{ "wide ids", 8, 2, 2, { 1, 1, 1, 1, 1, 1, 1, 33 }, { 1, 1, 1, 1, 1, 1, 1, 1 } },
 };
 
