@@ -109,6 +109,10 @@ $(BUILD)/tests/core/%: tests/core/%.c $(LIBCORE)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -Itests -MMD -MP $< $(LIBCORE) -o $@ -lcmocka $(LDLIBS)
 
+# It boots the tiny guest, and knows its addresses.
+$(BUILD)/tests/core/test_tiny: private CFLAGS_ALL += -Iguest
+$(BUILD)/tests/core/test_tiny: | $(BUILD)/guest/tiny
+
 tests: $(TESTS)
 
 # --- what people type; each line with two hashes is shown by `make help` ---
