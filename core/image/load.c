@@ -40,8 +40,8 @@ struct error *kernel_image_place(const struct kernel_image *image, const struct 
 {
 	const struct kernel_info *info = &image->info;
 	bool moved = info->relocatable && entropy;
-	u64 initrd = ALIGN_UP(room->initrd_size, (u64)PAGE_SIZE);
-	u64 top = room->low_ram > initrd ? room->low_ram - initrd : 0;
+	u64 left = room->low_ram > room->initrd_size ? room->low_ram - room->initrd_size : 0;
+	u64 top = ALIGN_DOWN(left, (u64)PAGE_SIZE);
 	u64 lowest = moved ? ALIGN_UP(KERNEL_LOWEST_PHYS, info->align) : info->link_phys;
 
 	if (lowest + info->span > top)
