@@ -69,6 +69,43 @@ static inline u32 count_descriptors(void)
 	return count;
 }
 
+/* What a machine that was not taken down would leave in this process. */
+struct footprint {
+	u32 descriptors;
+	u32 vcpu_mappings;
+	u64 bytes; /* of address space */
+};
+
+static inline struct footprint footprint_now(void)
+{
+	struct footprint f = { .descriptors = count_descriptors() };
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		assert_int_equal(sscanf(line, "%lx-%lx ", &start, &end), 2);
+		f.bytes += end - start;
+		f.vcpu_mappings += strstr(line, "kvm-vcpu") != NULL;
+	}
+	fclose(maps);
+	return f;
+}
+
+/*
+ * After rounds of something that reserves at least 2 MiB each. The allocator, thread stacks and sanitizers
+ * have memory of their own, so address space may grow by less than that.
+ */
+static inline void assert_footprint(const struct footprint *before, u32 rounds)
+{
+	struct footprint now = footprint_now();
+
+	assert_int_equal(now.descriptors, before->descriptors);
+	assert_int_equal(now.vcpu_mappings, before->vcpu_mappings);
+	assert_true(now.bytes < before->bytes + rounds * (1ULL << 20));
+}
+
 #define SKIP_WITHOUT_KVM()                                             \
 	do {                                                           \
 		if (access(KVM_DEVICE, F_OK) != 0) {                   \
