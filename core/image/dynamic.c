@@ -168,6 +168,27 @@ static struct error *read_dynamic(Elf *elf, int fd, size_t headers, const GElf_P
 	return err;
 }
 
+/* The headers and what is to be loaded must be inside the file: libelf leaves out what is not. */
+static struct error *check_size(Elf *elf, int fd, size_t headers)
+{
+	struct stat st;
+	GElf_Ehdr e;
+	GElf_Phdr p;
+
+	if (fstat(fd, &st) < 0)
+		return error_create_errno("cannot examine it");
+	if (!gelf_getehdr(elf, &e) || (e.e_phnum != PN_XNUM && e.e_phnum != headers))
+		return damaged("it is cut short");
+	for (size_t i = 0; i < headers; i++) {
+		if (!gelf_getphdr(elf, i, &p))
+			return damaged(elf_errmsg(-1));
+		if (p.p_type == PT_LOAD &&
+		    (p.p_offset > (u64)st.st_size || p.p_filesz > st.st_size - p.p_offset))
+			return damaged("it is cut short");
+	}
+	return NULL;
+}
+
 static struct error *check_machine(Elf *elf)
 {
 	GElf_Ehdr e;
@@ -191,6 +212,9 @@ static struct error *read_elf(Elf *elf, int fd, struct dynamic *d)
 		return err;
 	if (elf_getphdrnum(elf, &headers) < 0)
 		return damaged(elf_errmsg(-1));
+	err = check_size(elf, fd, headers);
+	if (err)
+		return err;
 	for (size_t i = 0; i < headers && !err; i++) {
 		GElf_Phdr p;
 
