@@ -10,14 +10,18 @@
 enum { GSI_MAX = 1024 };
 
 /* ISA's timer is pin 2 of the IOAPIC; pin 0 has nothing, and the PIC's line 2 is its cascade. */
-enum { PIC_LINES = 16, TIMER_LINE = 0, CASCADE_LINE = 2 };
+enum {
+	PIC_LINES = 16,
+	TIMER_LINE = 0,
+	CASCADE_LINE = 2,
+};
 
 static void unlock(pthread_mutex_t **lock)
 {
 	pthread_mutex_unlock(*lock);
 }
 
-#define LOCKED(routes)                                               \
+#define LOCKED(routes)                                            \
 	pthread_mutex_t *held_ CLEANUP(unlock) = &(routes)->lock; \
 	pthread_mutex_lock(held_)
 

@@ -31,7 +31,13 @@ enum {
 };
 
 /* Selectors in the order that SYSCALL and SYSRET want: user data, then user code. */
-enum { SEL_CODE = 0x08, SEL_DATA = 0x10, SEL_USER_DATA = 0x1b, SEL_USER_CODE = 0x23, SEL_TSS = 0x28 };
+enum {
+	SEL_CODE = 0x08,
+	SEL_DATA = 0x10,
+	SEL_USER_DATA = 0x1b,
+	SEL_USER_CODE = 0x23,
+	SEL_TSS = 0x28,
+};
 
 enum {
 	ANSWER_PORT = 0xf4,
@@ -178,8 +184,15 @@ static u64 guest_address(const u8 *label)
 	return CODE + (u64)(label - micro_block);
 }
 
-enum { VECTOR_INT3 = 3, VECTOR_UD = 6 };
-enum { CPUID1_ECX_CMPXCHG16B = 1 << 13, CPUID1_ECX_POPCNT = 1 << 23, CPUID1_ECX_XSAVE = 1 << 26 };
+enum {
+	VECTOR_INT3 = 3,
+	VECTOR_UD = 6,
+};
+enum {
+	CPUID1_ECX_CMPXCHG16B = 1 << 13,
+	CPUID1_ECX_POPCNT = 1 << 23,
+	CPUID1_ECX_XSAVE = 1 << 26,
+};
 
 static const struct micro {
 	const u8 *entry;
@@ -239,10 +252,30 @@ static void write_tables(u8 *memory, const struct micro *micro)
 	}
 }
 
+static struct kvm_segment code_segment(void)
+{
+	return (struct kvm_segment){
+		.selector = SEL_CODE,
+		.limit = 0xffffffff,
+		.type = 11,
+		.s = 1,
+		.present = 1,
+		.l = 1,
+		.g = 1,
+	};
+}
+
 static struct kvm_segment data_segment(u16 selector)
 {
-	return (struct kvm_segment){ .selector = selector, .type = 3, .s = 1, .present = 1, .db = 1, .g = 1,
-				     .limit = 0xffffffff };
+	return (struct kvm_segment){
+		.selector = selector,
+		.limit = 0xffffffff,
+		.type = 3,
+		.s = 1,
+		.present = 1,
+		.db = 1,
+		.g = 1,
+	};
 }
 
 static struct error *set_long_mode(const struct vcpu *vcpu, bool xsave)
@@ -252,8 +285,7 @@ static struct error *set_long_mode(const struct vcpu *vcpu, bool xsave)
 
 	if (err)
 		return err;
-	sregs.cs = (struct kvm_segment){ .selector = SEL_CODE, .type = 11, .s = 1, .present = 1, .l = 1, .g = 1,
-					 .limit = 0xffffffff };
+	sregs.cs = code_segment();
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data_segment(SEL_DATA);
 	sregs.tr = (struct kvm_segment){ .base = TSS, .limit = 0x67, .selector = SEL_TSS, .type = 11, .present = 1 };
 	sregs.gdt = (struct kvm_dtable){ .base = GDT, .limit = 7 * 8 - 1 };

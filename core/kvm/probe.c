@@ -16,7 +16,10 @@
 #define GUEST_LIMIT (1500 * NSEC_PER_MSEC)
 #define PROBE_LIMIT (4 * NSEC_PER_SEC)
 
-enum { CPUID_INVARIANT_TSC_LEAF = 0x80000007, CPUID_INVARIANT_TSC = 1 << 8 };
+enum {
+	CPUID_INVARIANT_TSC_LEAF = 0x80000007,
+	CPUID_INVARIANT_TSC = 1 << 8,
+};
 
 static void take_error(struct probe *probe, enum probe_kvm kvm, struct error *err)
 {

@@ -2,7 +2,7 @@
 #include "tlv/crc32.h"
 
 /* One bit of the long division. */
-#define STEP(c) (((c) >> 1) ^ (0xedb88320u & (0u - ((c) & 1u))))
+#define STEP(c) (((c) >> 1) ^ (0xedb88320u & (0u - ((c)&1u))))
 
 /* The table's entries for single bits: bit 7 reaches the end in one step, each lower one a step later. */
 enum {
@@ -20,8 +20,8 @@ enum {
  * Division is linear: an entry is the XOR of its bits' entries. So the compiler makes the table, and
  * there is no initialisation that two threads could race for.
  */
-#define PICK(n, bit) ((n) >> (bit) & 1 ? BIT##bit : 0u)
-#define ENTRY(n)                                                                              \
+#define PICK(n, bit) ((n) >> (bit)&1 ? BIT##bit : 0u)
+#define ENTRY(n)                                                                                    \
 	(PICK(n, 0) ^ PICK(n, 1) ^ PICK(n, 2) ^ PICK(n, 3) ^ PICK(n, 4) ^ PICK(n, 5) ^ PICK(n, 6) ^ \
 	 PICK(n, 7))
 #define ENTRIES4(n) ENTRY(n), ENTRY((n) + 1), ENTRY((n) + 2), ENTRY((n) + 3)

@@ -14,7 +14,11 @@
 #include "tlv/codec.h"
 #include "tlv/crc32.h"
 
-enum { ERRNO_NOSYS = 38, CPUS_TIMEOUT_SECONDS = 60, TEXT_SIZE = 3500 };
+enum {
+	ERRNO_NOSYS = 38,
+	CPUS_TIMEOUT_SECONDS = 60,
+	TEXT_SIZE = 3500,
+};
 
 /* A vmlinux says its release this way. */
 __attribute__((used)) static const char banner[] = "Linux version 0.1.0-tiny (ktstr) #1 SMP\n";

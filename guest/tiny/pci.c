@@ -6,7 +6,11 @@
 #include "tiny/cpu.h"
 #include "x86/layout.h"
 
-enum { SLOTS = 32, CONFIG_ENABLE = 1u << 31, CAPABILITIES_MAX = 48 };
+enum {
+	SLOTS = 32,
+	CONFIG_ENABLE = 1u << 31,
+	CAPABILITIES_MAX = 48,
+};
 
 static void select_register(u32 slot, u32 offset)
 {

@@ -8,7 +8,10 @@ void *memcpy(void *to, const void *from, size_t n)
 {
 	void *ret = to;
 
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+	__asm__ volatile("rep movsb"
+			 : "+D"(to), "+S"(from), "+c"(n)
+			 :
+			 : "memory");
 	return ret;
 }
 
@@ -28,7 +31,10 @@ void *memset(void *to, int c, size_t n)
 {
 	void *ret = to;
 
-	__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(c) : "memory");
+	__asm__ volatile("rep stosb"
+			 : "+D"(to), "+c"(n)
+			 : "a"(c)
+			 : "memory");
 	return ret;
 }
 

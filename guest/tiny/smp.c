@@ -81,8 +81,10 @@ static void place_trampoline(void)
 	u8 *to = (u8 *)(u64)TINY_TRAMPOLINE_GPA;
 	const u32 pae_and_la57 = 1 << 5 | 1 << 12;
 
-	__asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
-	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+	__asm__ volatile("mov %%cr3, %0"
+			 : "=r"(cr3));
+	__asm__ volatile("mov %%cr4, %0"
+			 : "=r"(cr4));
 	memcpy(to, trampoline_start, (size_t)(trampoline_end - trampoline_start));
 	*(u32 *)(to + (trampoline_cr3 - trampoline_start)) = (u32)cr3;
 	*(u32 *)(to + (trampoline_cr4 - trampoline_start)) = (u32)cr4 & pae_and_la57;

@@ -39,7 +39,12 @@ struct gate {
 	u32 offset_high, reserved;
 };
 
-enum { GATE_INTERRUPT = 0x8e00, GATE_SIZE = 16, EXCEPTIONS = 32, STUB_SIZE = 16 };
+enum {
+	GATE_INTERRUPT = 0x8e00,
+	GATE_SIZE = 16,
+	EXCEPTIONS = 32,
+	STUB_SIZE = 16,
+};
 
 static struct gate idt[256];
 static volatile u32 ticks;
@@ -59,7 +64,8 @@ void exception_report(const struct exception *e)
 	u64 cr2;
 	struct text t = { .data = buffer, .capacity = sizeof(buffer) - 1 };
 
-	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
+	__asm__ volatile("mov %%cr2, %0"
+			 : "=r"(cr2));
 	text_put(&t, "tiny: exception ");
 	text_put_number(&t, (s64)e->vector);
 	text_put(&t, " error 0x");
@@ -174,7 +180,9 @@ static void load_idt(u16 limit)
 {
 	struct table_pointer pointer = { .limit = limit, .base = (uintptr_t)idt };
 
-	__asm__ volatile("lidt %0" : : "m"(pointer));
+	__asm__ volatile("lidt %0"
+			 :
+			 : "m"(pointer));
 }
 
 void traps_init(void)

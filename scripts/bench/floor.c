@@ -26,7 +26,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VCPUS_MAX = 252, RUNS_MAX = 1000, CODE_GPA = 0x1000, CPUID_ENTRIES = 128 };
+enum {
+	VCPUS_MAX = 252,
+	RUNS_MAX = 1000,
+	CODE_GPA = 0x1000,
+	CPUID_ENTRIES = 128,
+};
 
 struct times {
 	uint64_t boot_entry, last_entry, first_exit; /* ns after execve */
@@ -238,7 +243,8 @@ static uint32_t parse(const char *text, uint32_t most)
 
 	if (*end || v < 1 || v > most) {
 		fprintf(stderr, "floor: '%s' is not a number from 1 to %u\n"
-				"usage: floor [RUNS [VCPUS...]]\n", text, most);
+				"usage: floor [RUNS [VCPUS...]]\n",
+			text, most);
 		exit(2);
 	}
 	return (uint32_t)v;

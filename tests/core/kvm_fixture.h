@@ -122,7 +122,10 @@ struct fixture {
 	struct vcpu vcpu;
 };
 
-enum { FIXTURE_MEMORY = 2 << 20, CODE_GPA = 0x1000 };
+enum {
+	FIXTURE_MEMORY = 2 << 20,
+	CODE_GPA = 0x1000,
+};
 
 static inline void fixture_init(struct fixture *f, enum vm_irqchip irqchip, const void *code, size_t size)
 {

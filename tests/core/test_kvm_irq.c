@@ -10,7 +10,10 @@
 #include "core/kvm_fixture.h"
 #include "kvm/irq.h"
 
-enum { LAPIC_SPURIOUS = 0xf0, LAPIC_IRR = 0x200 };
+enum {
+	LAPIC_SPURIOUS = 0xf0,
+	LAPIC_IRR = 0x200,
+};
 
 #define MSI_ADDRESS 0xfee00000ULL /* to APIC id 0 */
 

@@ -20,7 +20,11 @@
 #include "x86/boot.h"
 #include "x86/layout.h"
 
-enum { TINY_VMM_CPUS = 8, TINY_VMM_TEXT = 4096, TINY_VMM_KICK = SIGUSR1 };
+enum {
+	TINY_VMM_CPUS = 8,
+	TINY_VMM_TEXT = 4096,
+	TINY_VMM_KICK = SIGUSR1,
+};
 
 struct tiny_vmm {
 	struct kvm kvm;
