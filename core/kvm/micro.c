@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kvm/micro.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "kvm/memory.h"
+#include "kvm/run_limit.h"
 #include "kvm/vcpu.h"
 #include "kvm/vm.h"
 
@@ -351,68 +347,6 @@ static struct error *set_up(const struct vcpu *vcpu, struct kvm_cpuid2 *cpuid, e
 	return err;
 }
 
-/*
- * Ends this thread's KVM_RUN when time is up: a timer's signal, blocked in the thread and let through
- * by KVM_RUN alone, so no handler is installed and nobody else in the process notices.
- */
-struct limit {
-	timer_t timer;
-	sigset_t signal, before;
-	bool armed;
-};
-
-static void limit_deinit(struct limit *limit)
-{
-	const struct timespec none = { 0 };
-
-	if (!limit->armed)
-		return;
-	timer_delete(limit->timer);
-	// One that came after the guest's end would kill the process once it is no longer blocked.
-	while (sigtimedwait(&limit->signal, NULL, &none) > 0 || errno == EINTR)
-		;
-	pthread_sigmask(SIG_SETMASK, &limit->before, NULL);
-}
-
-static struct error *let_signal_end_run(const struct vcpu *vcpu, const sigset_t *before, int signo)
-{
-	u64 blocked = 0;
-	// struct kvm_signal_mask and, right behind its four bytes, the kernel's 64-bit set.
-	u32 mask[3] = { sizeof(blocked) };
-
-	for (int s = 1; s <= 64; s++)
-		if (s != signo && sigismember(before, s) == 1)
-			blocked |= 1ULL << (s - 1);
-	memcpy(&mask[1], &blocked, sizeof(blocked));
-	return KVM_IOCTL(vcpu->fd, KVM_SET_SIGNAL_MASK, mask, "a bound in time");
-}
-
-static struct error *limit_init(struct limit *limit, const struct vcpu *vcpu, u64 ns)
-{
-	const int signo = SIGRTMAX;
-	const struct itimerspec when = { .it_value = { .tv_sec = (time_t)(ns / NSEC_PER_SEC),
-						       .tv_nsec = (long)(ns % NSEC_PER_SEC) },
-					 // Again and again: the first may come just before KVM_RUN.
-					 .it_interval = { .tv_nsec = 10 * NSEC_PER_MSEC } };
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = signo };
-
-	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
-	sigemptyset(&limit->signal);
-	sigaddset(&limit->signal, signo);
-	if (timer_create(CLOCK_MONOTONIC, &event, &limit->timer) != 0)
-		return error_create_errno("timer for a micro guest");
-	pthread_sigmask(SIG_BLOCK, &limit->signal, &limit->before);
-	limit->armed = true;
-
-	struct error *err = let_signal_end_run(vcpu, &limit->before, signo);
-
-	if (err)
-		return err;
-	if (timer_settime(limit->timer, 0, &when, NULL) != 0)
-		return error_create_errno("timer for a micro guest");
-	return NULL;
-}
-
 static bool exit_passed(const struct kvm_run *run, enum micro_guest guest)
 {
 	const struct kvm_debug_exit_arch *debug = &run->debug.arch;
@@ -431,10 +365,10 @@ static bool exit_passed(const struct kvm_run *run, enum micro_guest guest)
 
 static struct error *run_bounded(struct vcpu *vcpu, enum micro_guest guest, u64 limit_ns, struct micro_result *ret)
 {
-	struct limit limit CLEANUP(limit_deinit) = { 0 };
+	struct run_limit limit CLEANUP(run_limit_deinit) = { 0 };
 	enum vcpu_run_result result;
 	u64 end = clock_now_ns() + limit_ns;
-	struct error *err = limit_init(&limit, vcpu, limit_ns);
+	struct error *err = run_limit_init(&limit, vcpu, limit_ns);
 
 	if (err)
 		return err;
