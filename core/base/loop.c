@@ -148,7 +148,8 @@ static struct error *call_fd(struct loop *loop, struct loop_fd *source, u32 even
 		return NULL;
 	}
 
-	CLEANUP(leave_frame) struct loop_frame frame = { loop, source, loop->frames };
+	CLEANUP(leave_frame)
+	struct loop_frame frame = { loop, source, loop->frames };
 
 	loop->frames = &frame;
 	source->running = true;

@@ -372,7 +372,8 @@ static void serve_input(struct virtio_console *con, u32 port)
 	if (own->serving)
 		return;
 
-	CLEANUP(end_serving) bool *serving = &own->serving;
+	CLEANUP(end_serving)
+	bool *serving = &own->serving;
 
 	*serving = true;
 	while (budget && take_piece(con, port, &piece)) {

@@ -75,7 +75,7 @@ static struct vring_desc read_descriptor(const struct vring_desc *p)
 	struct vring_desc d;
 
 	memcpy(&d, p, sizeof(d));
-	__asm__ volatile("" ::: "memory");
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	return d;
 }
 
@@ -123,8 +123,9 @@ static enum virtqueue_fault walk_chain(const struct virtqueue *q, struct virtque
 	const struct vring_desc *table = q->desc;
 	u32 count = q->size, index = chain->head;
 
-	// No chain is longer than the queue, so a loop shows by its length.
-	for (u32 steps = 0; steps < q->size; steps++) {
+	// No chain is longer than the queue, so a loop shows by its length. Entering a table counts for
+	// nothing, and happens once.
+	for (u32 buffers = 0; buffers < q->size;) {
 		struct vring_desc d = read_descriptor(&table[index]);
 		bool indirect = d.flags & VRING_DESC_F_INDIRECT;
 		enum virtqueue_fault fault = indirect ? enter_indirect(q, &d, &table, &count) :
@@ -134,6 +135,7 @@ static enum virtqueue_fault walk_chain(const struct virtqueue *q, struct virtque
 			return fault;
 		if (!indirect && !(d.flags & VRING_DESC_F_NEXT))
 			return VIRTQUEUE_OK;
+		buffers += !indirect;
 		index = indirect ? 0 : d.next;
 		if (index >= count)
 			return VIRTQUEUE_BAD_CHAIN;
