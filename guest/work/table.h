@@ -35,7 +35,10 @@ struct work_type_info {
 #define WORK_ANY 1, -1
 #define WORK_PAIRED 2, -1
 
-#define WORK_NO_PARAMS { 0 }
+#define WORK_NO_PARAMS \
+	{              \
+		0      \
+	}
 
 /* TYPE(symbol, name, group size, parameters: name, unit, default, min, max each) */
 // clang-format off
