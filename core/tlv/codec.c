@@ -126,7 +126,10 @@ bool frame_reader_next(struct frame_reader *r, struct frame *ret)
 	return false;
 }
 
-#define ATTR(name, kind) { #name, ATTR_##name, ATTR_KIND_##kind }
+#define ATTR(name, kind)                             \
+	{                                            \
+#name, ATTR_##name, ATTR_KIND_##kind \
+	}
 
 const struct attr_info attr_infos[] = {
 	ATTR(VERSION, U32),

@@ -26,6 +26,9 @@ enum {
 	WIRE_TAG_SIZE = 64,
 };
 
+/* The port's name: what the guest finds below /sys/class/virtio-ports. */
+#define WIRE_PORT_NAME "ktstr.tlv"
+
 struct wire_header {
 	u32 type; /* enum wire_type */
 	u32 length; /* of the payload, at most WIRE_PAYLOAD_MAX */

@@ -112,8 +112,13 @@ static void a_value_of_the_wrong_size_is_malformed(void **state)
 	static const struct {
 		u16 type, length;
 	} wrong[] = {
-		{ ATTR_PID, 3 },      { ATTR_PID, 8 },	   { ATTR_OFFSET, 4 },	      { ATTR_CODE, 2 },
-		{ ATTR_HAS_STDIN, 1 }, { ATTR_PARAM, 8 }, { ATTR_WAKE_SAMPLES, 12 },
+		{ ATTR_PID, 3 },
+		{ ATTR_PID, 8 },
+		{ ATTR_OFFSET, 4 },
+		{ ATTR_CODE, 2 },
+		{ ATTR_HAS_STDIN, 1 },
+		{ ATTR_PARAM, 8 },
+		{ ATTR_WAKE_SAMPLES, 12 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
