@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The agent: PID 1 of a machine under test. Under test itself it is an ordinary process:
+ *
+ *     agent --port FD [--last-words FD] [--cgroup-root DIR]
+ *
+ * with a socket for the port, no mounts and no machine to end; all else is the same code.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/crash.h"
+#include "agent/setup.h"
+#include "agent/shutdown.h"
+
+static void send_started(struct agent *agent)
+{
+	struct wire_lifecycle phase = { .phase = LIFECYCLE_INIT_STARTED };
+
+	memcpy(port_frame(&agent->port, sizeof(phase)), &phase, sizeof(phase));
+	port_frame_done(&agent->port, MSG_LIFECYCLE, sizeof(phase));
+	port_flush(&agent->port);
+}
+
+static void send_ready(struct agent *agent)
+{
+	struct attr_writer w = attr_writer_init(port_frame(&agent->port, REPLY_SMALL), REPLY_SMALL);
+	struct utsname name;
+
+	uname(&name);
+	attr_put_u32(&w, ATTR_VERSION, WIRE_VERSION);
+	attr_put_string(&w, ATTR_RELEASE, name.release);
+	attr_put_u32(&w, ATTR_PID, (u32)getpid());
+	port_frame_done(&agent->port, MSG_SYS_RDY, w.size);
+}
+
+static void take_port(struct agent *agent, int fd, bool stream)
+{
+	if (!port_init(&agent->port, fd, stream))
+		crash_give_up("no memory for the port's buffers");
+	errno = agent_init(agent);
+	if (!errno)
+		errno = source_add(agent, &agent->port.source, fd, EPOLLIN | EPOLLOUT);
+	if (errno)
+		crash_give_up("cannot set up the event loop: %s", strerror(errno));
+	send_started(agent);
+}
+
+_Noreturn static void run_as_init(struct agent *agent)
+{
+	int fd;
+
+	agent->init = true;
+	crash_init(setup_first(), true);
+	fd = setup_open_port();
+	if (fd < 0)
+		crash_give_up("cannot open the port " WIRE_PORT_NAME ": %s", strerror(errno));
+	take_port(agent, fd, false);
+	setup_rest(agent);
+	send_ready(agent);
+	agent_run(agent);
+	setup_power_off();
+}
+
+static int run_as_process(struct agent *agent, int port_fd, int last_words_fd)
+{
+	crash_init(last_words_fd, false);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	/* Close-on-exec and non-blocking, as the device would be. */
+	fcntl(port_fd, F_SETFD, FD_CLOEXEC);
+	fcntl(port_fd, F_SETFL, O_NONBLOCK);
+	if (last_words_fd >= 0)
+		fcntl(last_words_fd, F_SETFD, FD_CLOEXEC);
+	take_port(agent, port_fd, true);
+	send_ready(agent);
+	agent_run(agent);
+	kill_everything(agent);
+	return !agent->shutdown.exit_sent;
+}
+
+int main(int argc, char **argv)
+{
+	static struct agent agent = { .cgroup_root = "/sys/fs/cgroup" };
+	int port_fd = -1, last_words_fd = -1;
+
+	/* The kernel hands unknown words of its command line to PID 1: none of them is meant for the agent. */
+	if (getpid() == 1)
+		run_as_init(&agent);
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (!strcmp(argv[i], "--port"))
+			port_fd = atoi(argv[i + 1]);
+		else if (!strcmp(argv[i], "--last-words"))
+			last_words_fd = atoi(argv[i + 1]);
+		else if (!strcmp(argv[i], "--cgroup-root"))
+			agent.cgroup_root = argv[i + 1];
+	}
+	if (port_fd < 0) {
+		fprintf(stderr, "ktstr-agent runs as PID 1 of a ktstr machine; to test it: --port FD\n");
+		return 2;
+	}
+	return run_as_process(&agent, port_fd, last_words_fd);
+}
