@@ -113,6 +113,9 @@ $(BUILD)/tests/core/%: tests/core/%.c $(LIBCORE)
 $(BUILD)/tests/core/test_tiny: private CFLAGS_ALL += -Iguest
 $(BUILD)/tests/core/test_tiny: | $(BUILD)/guest/tiny
 
+# These start the agent, which is built without the host's libraries and sanitizers.
+$(filter $(BUILD)/tests/core/test_agent_%,$(TESTS)): | $(BUILD)/guest/agent
+
 tests: $(TESTS)
 
 # --- what people type; each line with two hashes is shown by `make help` ---
