@@ -303,12 +303,13 @@ static struct error *parse_queue(const struct virtio *virtio, struct reader *in,
 
 	virtqueue_init(ring, virtio->config.memory, virtio->config.queue_size);
 
-	bool started = virtqueue_parse(ring, in);
+	bool ok = true;
+	bool started = virtqueue_parse(ring, in, &ok);
 
 	state->vectors[queue] = reader_get_u16(in);
-	if (!vector_can_be(virtio, state->vectors[queue]))
-		return error_create(ERROR_FORMAT, "saved %s: queue %u has no such vector: %u",
-				    virtio->config.ops->name, queue, state->vectors[queue]);
+	if (!ok || !vector_can_be(virtio, state->vectors[queue]))
+		return error_create(ERROR_FORMAT, "saved %s: queue %u is in no possible state",
+				    virtio->config.ops->name, queue);
 	if (!started)
 		return NULL;
 	if (!(state->status & VIRTIO_CONFIG_S_FEATURES_OK))

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "device/state.h"
+
 // The index fields that guest and host hand over by.
 static u16 load_acquire(const u16 *p)
 {
@@ -249,14 +251,14 @@ void virtqueue_save(const struct virtqueue *q, struct buf *out)
 	buf_put_u16(out, q->next_used);
 }
 
-bool virtqueue_parse(struct virtqueue *q, struct reader *in)
+bool virtqueue_parse(struct virtqueue *q, struct reader *in, bool *ok)
 {
 	q->size = reader_get_u16(in);
 	q->desc_address = reader_get_u64(in);
 	q->avail_address = reader_get_u64(in);
 	q->used_address = reader_get_u64(in);
 
-	bool started = reader_get_u8(in);
+	bool started = state_get_bool(in, ok);
 
 	q->next_avail = reader_get_u16(in);
 	q->next_used = reader_get_u16(in);

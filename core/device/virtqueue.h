@@ -79,8 +79,11 @@ bool virtqueue_enable_notify(struct virtqueue *q);
 const char *virtqueue_fault_name(enum virtqueue_fault fault);
 
 void virtqueue_save(const struct virtqueue *q, struct buf *out);
-/* Into a virtqueue_init()ed q. It is not started yet: true when the saved one was, so that it should be. */
-bool virtqueue_parse(struct virtqueue *q, struct reader *in);
+/*
+ * Into a virtqueue_init()ed q. It is not started yet: true when the saved one was, so that it should be. *ok
+ * becomes false when the bytes make no sense.
+ */
+bool virtqueue_parse(struct virtqueue *q, struct reader *in, bool *ok);
 
 /*
  * Copies out of a chain's readable part, into its writable part, from a byte offset in that part. Both stop at

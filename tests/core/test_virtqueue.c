@@ -404,6 +404,7 @@ static void it_goes_on_where_it_was_saved(void **state)
 	struct rig r;
 	struct buf saved = BUF_INIT;
 	struct virtqueue q;
+	bool ok = true;
 
 	rig_init(&r, false, false);
 	guest_desc(&r.ring, 0, DATA, 1, 0, 0);
@@ -415,7 +416,7 @@ static void it_goes_on_where_it_was_saved(void **state)
 	struct reader in = reader_init(saved.data, saved.size);
 
 	virtqueue_init(&q, &r.memory, 16);
-	assert_true(virtqueue_parse(&q, &in));
+	assert_true(virtqueue_parse(&q, &in, &ok) && ok);
 	assert_false(q.ready);
 	assert_int_equal(reader_left(&in), 0);
 	assert_int_equal(virtqueue_start(&q, false, false), VIRTQUEUE_OK);
