@@ -1,8 +1,8 @@
 -- Runs programs: an argument list, no shell, so nothing needs quoting.
 --
 -- A child dies with ktstr (also when that is killed), starts with default signal handling, and is
--- ended when SIGINT or SIGTERM comes to ktstr while it is waited for; the error raised then has the
--- code "interrupted".
+-- ended, with all that it started, when SIGINT or SIGTERM comes to ktstr while it is waited for; the
+-- error raised then has the code "interrupted".
 
 local ffi = require "ffi"
 local errno = require "posix.errno"
@@ -17,6 +17,7 @@ local errors = require "ktstr.errors"
 
 ffi.cdef [[
 int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5);
+int setpgid(int pid, int group);
 int sigprocmask(int how, const void *set, void *old);
 ]]
 
@@ -25,6 +26,8 @@ local SIG_SETMASK = 2
 local READ_SIZE = 65536
 local POLL_MS = 200 -- how late a signal that comes just before a poll() is noticed
 local GRACE_MS = 2000 -- from SIGTERM to SIGKILL
+local ORPHANS_MS = 300 -- for what a child started to end after SIGKILL
+local STEP_MS = 10
 
 local process = {}
 
@@ -34,6 +37,19 @@ function process.check_interrupted()
   local number = core and core.interrupted and core.interrupted()
   if number then
     errors.raise("interrupted", "interrupted by signal " .. number)
+  end
+end
+
+--- Calls a function that undoes something, to its end: an interruption that arrives in the middle of
+--- it makes it start again. It has to bear that.
+---@param undo fun(...)
+function process.finish(undo, ...)
+  local ok, err = pcall(undo, ...)
+  if not ok and errors.is(err, "interrupted") then
+    ok, err = pcall(undo, ...)
+  end
+  if not ok then
+    error(err, 0)
   end
 end
 
@@ -68,6 +84,9 @@ local function become(argv, options, parent, fds)
   ffi.C.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
   if unistd.getppid() ~= parent then
     unistd._exit(127) -- ktstr died before the line above
+  end
+  if options.stdin ~= "inherit" then -- a group of its own could not read from the terminal
+    ffi.C.setpgid(0, 0)
   end
   ffi.C.sigprocmask(SIG_SETMASK, ffi.new "uint8_t[128]", nil)
   local stdin = fds.stdin or fcntl.open("/dev/null", fcntl.O_RDONLY)
@@ -122,8 +141,23 @@ local function close_stream(stream)
     stream.fd = nil
   end
   if stream.on_line and stream.partial ~= "" then
-    stream.on_line(stream.partial)
+    local line = stream.partial
     stream.partial = ""
+    stream.on_line(line)
+  end
+end
+
+-- What a stream's function raises for its last, unended line comes after all are closed.
+local function close_streams(child)
+  local ok, err = true, nil
+  for _, stream in ipairs(child.streams) do
+    local closed, reason = pcall(close_stream, stream)
+    if not closed then
+      ok, err = false, reason
+    end
+  end
+  if not ok then
+    error(err, 0)
   end
 end
 
@@ -163,15 +197,18 @@ local function reap(child)
   return child.how
 end
 
+-- Ends a child, then what it started; that may go on for a moment, and write, after the child's end.
 local function finish(child, number)
-  signal.kill(child.pid, number)
   local waited = 0
   while not reap(child) do
-    if waited >= GRACE_MS then
-      signal.kill(child.pid, signal.SIGKILL)
-    end
-    poll({}, 20)
-    waited = waited + 20
+    signal.kill(child.target, waited < GRACE_MS and number or signal.SIGKILL)
+    poll({}, STEP_MS)
+    waited = waited + STEP_MS
+  end
+  waited = 0
+  while child.target < 0 and signal.kill(child.target, signal.SIGKILL) and waited < ORPHANS_MS do
+    poll({}, STEP_MS)
+    waited = waited + STEP_MS
   end
 end
 
@@ -212,6 +249,7 @@ local function spawn(argv, options)
   local failure = pid and unistd.read(report, 512) or message
   unistd.close(report)
   local child = { pid = pid, streams = {} }
+  child.target = options.stdin == "inherit" and pid or pid and -pid
   for _, name in ipairs { "stdout", "stderr" } do
     if ours[name] then
       local stream = make_stream(ours[name], options["on_" .. name])
@@ -224,7 +262,7 @@ local function spawn(argv, options)
       close_stream(stream)
     end
     if pid then
-      finish(child, signal.SIGKILL)
+      process.finish(finish, child, signal.SIGKILL)
     end
     errors.raise("os", ("cannot run '%s': %s"):format(program, failure))
   end
@@ -266,11 +304,9 @@ function process.run(argv, options)
   local child = spawn(argv, options or {})
   local ok, err = pcall(collect, child)
   if not ok then
-    finish(child, signal.SIGTERM)
+    process.finish(finish, child, signal.SIGTERM)
   end
-  for _, stream in ipairs(child.streams) do
-    pcall(close_stream, stream)
-  end
+  process.finish(close_streams, child)
   if not ok then
     error(err, 0)
   end

@@ -61,6 +61,26 @@ describe("a program", function()
     assert.equal(before, count())
   end)
 
+  it("is ended with all that it started when ktstr is interrupted", function()
+    local box = sandbox()
+    local core = require "ktstr.core"
+    local saved = core.interrupted
+    finally(function()
+      core.interrupted = saved
+      box.undo()
+    end)
+    core.interrupted = function()
+      return files.exists(box.directory .. "/pid") and 15 or nil
+    end
+    local err = raised(process.run, { "sh", "-c", [[
+      sh -c 'echo $$ > pid.new; mv pid.new pid; exec sleep 600' & trap "" TERM; wait; wait; sleep 600
+    ]] }, { cwd = box.directory })
+    assert.equal("interrupted", err.code)
+    local pid = tonumber(files.read(box.directory .. "/pid"))
+    local state = (files.read(("/proc/%d/stat"):format(pid)) or ""):match "%) (%a)"
+    assert.is_true(state == nil or state == "Z", state)
+  end)
+
   it("dies when its caller is killed", function()
     local box = sandbox()
     finally(box.undo)
@@ -84,7 +104,10 @@ end)
 describe("progress", function()
   local function record(tty)
     local text = {}
-    local file = { write = function(_, s) text[#text + 1] = s end, flush = function() end }
+    local file = { flush = function() end }
+    function file.write(_, ...)
+      text[#text + 1] = table.concat { ... }
+    end
     local p = progress.new(file, tty)
     p:step "Downloading"
     for percent = 0, 100, 10 do

@@ -7,9 +7,13 @@
 
 local errors = require "ktstr.errors"
 local files = require "ktstr.kernels.files"
+local host = require "ktstr.host"
 local process = require "ktstr.process"
 
 local apt = {}
+
+local STALL_S = 120
+local LISTS_SPACE = 128 * 2 ^ 20 -- package lists of a group, and apt's index of them
 
 local KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -136,23 +140,31 @@ local function raise_complaint(what, result)
     "check the network, and http_proxy if there is a proxy")
 end
 
--- "dlstatus:2:38.2561:Retrieving file 2 of 4" on the status descriptor, here standard output.
-local function follow(on_percent)
+-- apt says "dlstatus:2:38.2561:Retrieving file 2 of 4" twice a second on the status descriptor, here
+-- standard output, also when nothing moves any more (on a full disk it waits for ever).
+local function follow(group, on_percent)
+  local last, since
   return function(line)
-    local percent = line:match "^dlstatus:%d+:([%d.]+):"
-    if percent and on_percent then
-      on_percent(tonumber(percent))
+    local percent = tonumber(line:match "^dlstatus:%d+:([%d.]+):")
+    if percent and percent ~= last then
+      last, since = percent, host.now()
+      on_percent(percent)
+    elseif percent and host.now() - since > STALL_S then
+      files.check_space(group.directory, 2 ^ 20)
+      errors.raise("network", ("the download stands still: nothing came for %d s"):format(STALL_S),
+        "check the network, and try again")
     end
   end
 end
 
 --- Fetches the suites' package lists and checks their signatures. Raises "network" or "no-space".
 ---@param group ktstr.kernels.apt.group
----@param on_percent fun(percent: number)|nil
+---@param on_percent fun(percent: number)
 function apt.update(group, on_percent)
   files.remove(group.directory .. "/stamp")
   local argv = { "apt-get", "update", "-o", "APT::Status-Fd=1", "-o", "APT::Update::Error-Mode=any" }
-  local result = process.run(argv, { env = environment(group), on_stdout = follow(on_percent) })
+  files.check_space(group.directory, LISTS_SPACE)
+  local result = process.run(argv, { env = environment(group), on_stdout = follow(group, on_percent) })
   if result.status ~= 0 then
     raise_complaint("cannot fetch Debian's package lists from " .. group.mirror.archive, result)
   end
@@ -224,7 +236,7 @@ end
 ---@param group ktstr.kernels.apt.group
 ---@param records table<string, string>[]
 ---@param directory string
----@param on_percent fun(percent: number)|nil
+---@param on_percent fun(percent: number)
 ---@return string[] paths in the order of records
 function apt.download(group, records, directory, on_percent)
   local argv = { "apt-get", "download", "-o", "APT::Status-Fd=1" }
@@ -232,7 +244,7 @@ function apt.download(group, records, directory, on_percent)
     argv[#argv + 1] = record.Package .. "=" .. record.Version
   end
   local result = process.run(argv,
-    { cwd = directory, env = environment(group), on_stdout = follow(on_percent) })
+    { cwd = directory, env = environment(group), on_stdout = follow(group, on_percent) })
   if result.status ~= 0 then
     raise_complaint("cannot download " .. records[1].Package, result)
   end

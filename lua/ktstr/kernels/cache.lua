@@ -145,14 +145,14 @@ function cache.with_temporary(waiting, work)
       errors.raise("os", "cannot make a directory in the cache: " .. message)
     end
     local ok, result = pcall(work, directory)
-    files.remove(directory)
+    process.finish(files.remove, directory)
     if not ok then
       error(result, 0)
     end
     return result
   end
   local ok, result = pcall(locked)
-  unistd.close(fd)
+  process.finish(unistd.close, fd)
   if not ok then
     error(result, 0)
   end

@@ -157,8 +157,7 @@ local function refresh(group, arch, limit, progress)
     if apt.age(opened) <= limit then
       return opened
     end
-    local names = table.concat(group.suites, ", ")
-    progress:step(("Fetching package lists from %s (%s)"):format(mirror.archive, names))
+    progress:step("Fetching package lists from " .. mirror.archive)
     local ok, err = pcall(apt.update, opened, function(percent)
       progress:percent(percent)
     end)
@@ -223,12 +222,7 @@ local function check_space(packages)
   for _, record in ipairs(packages) do
     needed = needed + (tonumber(record.Size) or 0) + (tonumber(record["Installed-Size"]) or 0) * 1024
   end
-  local free = files.free_space(cache.directory())
-  if free and free < needed then
-    errors.raise("no-space",
-      ("%s has %d MiB free, and %d MiB are needed"):format(cache.root(), free / MIB, math.ceil(needed / MIB)),
-      files.MORE_SPACE)
-  end
+  files.check_space(cache.directory(), needed)
 end
 
 local function must(argv, what)

@@ -7,6 +7,8 @@ local statvfs = require "posix.sys.statvfs"
 local unistd = require "posix.unistd"
 local errors = require "ktstr.errors"
 
+local MIB = 2 ^ 20
+
 local files = {}
 
 --- What to do when a disk is full.
@@ -124,12 +126,16 @@ function files.rename(from, to)
   end
 end
 
---- Bytes that an ordinary user may still write where path is; nil when it cannot be told.
+--- Raises "no-space" when fewer bytes than needed are free where a path is.
 ---@param path string
----@return number|nil
-function files.free_space(path)
+---@param needed number
+function files.check_space(path, needed)
   local info = statvfs.statvfs(path)
-  return info and info.f_bavail * info.f_frsize
+  local free = info and info.f_bavail * info.f_frsize
+  if free and free < needed then
+    errors.raise("no-space", ("%s has %d MiB free, and %d MiB are needed"):format(path, free / MIB,
+      math.ceil(needed / MIB)), files.MORE_SPACE)
+  end
 end
 
 --- Bytes of a file or of all files below a directory.

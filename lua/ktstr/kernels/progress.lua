@@ -5,6 +5,7 @@ local unistd = require "posix.unistd"
 local progress = {}
 progress.__index = progress
 
+local WIDTH = 70 -- of a line that is drawn anew: one that wraps cannot be
 local QUARTER = 25 -- percent between two lines where a line cannot be drawn anew
 
 ---@param file file*|nil default standard error
@@ -20,18 +21,20 @@ end
 ---@param text string
 function progress:step(text)
   self:done()
-  self.text = text
-  self.quarter = 0
-  self.file:write(self.tty and text or text .. "\n")
+  self.text = self.tty and text:sub(1, WIDTH) or text
+  self.quarter, self.shown = 0, nil
+  self.file:write(self.text, self.tty and "" or "\n")
   self.file:flush()
 end
 
 --- How far the step is.
 ---@param percent number
 function progress:percent(percent)
-  if self.tty then
+  percent = math.floor(percent)
+  if self.tty and percent ~= self.shown then
+    self.shown = percent
     self.file:write(("\r%s  %3d%%\27[K"):format(self.text, percent))
-  elseif math.floor(percent / QUARTER) > self.quarter and percent < 100 then
+  elseif not self.tty and math.floor(percent / QUARTER) > self.quarter and percent < 100 then
     self.quarter = math.floor(percent / QUARTER)
     self.file:write(("  %d%%\n"):format(self.quarter * QUARTER))
   end
