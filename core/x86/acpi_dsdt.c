@@ -71,7 +71,7 @@ static void put_osc(struct aml *a)
 	aml_close(a);
 }
 
-static void put_pci(struct aml *a, u64 memory)
+static void put_pci(struct aml *a, const struct topology *t)
 {
 	aml_device(a, "PCI0");
 	aml_name(a, "_HID");
@@ -84,13 +84,18 @@ static void put_pci(struct aml *a, u64 memory)
 	aml_integer(a, 0);
 	aml_name(a, "_BBN");
 	aml_integer(a, 0);
+	// Every device hangs off the first CPU's node. A kernel with several warns when nobody says so.
+	if (t->nodes > 1) {
+		aml_name(a, "_PXM");
+		aml_integer(a, topology_cpu(t, 0).node);
+	}
 	aml_name(a, "_CRS");
 	aml_resources(a);
 	aml_bus_window(a, 0, LAYOUT_PCI_BUSES - 1);
 	aml_io(a, LAYOUT_PCI_ADDRESS_PORT, 8); // its own, not passed on
 	aml_io_window(a, LAYOUT_PCI_IO_START, LAYOUT_PCI_IO_END - 1);
 	aml_memory_window(a, LAYOUT_PCI32_GPA, LAYOUT_PCI32_SIZE);
-	aml_memory_window(a, layout_pci64_gpa(memory), LAYOUT_PCI64_SIZE);
+	aml_memory_window(a, layout_pci64_gpa(topology_memory(t)), LAYOUT_PCI64_SIZE);
 	aml_close(a);
 	put_prt(a);
 	put_osc(a);
@@ -135,7 +140,7 @@ size_t dsdt_put(struct buf *out, const struct topology *t)
 
 	put_s5(&a);
 	aml_scope(&a, "_SB");
-	put_pci(&a, topology_memory(t));
+	put_pci(&a, t);
 	put_motherboard(&a);
 	put_com(&a, "COM1", 1, LAYOUT_COM1_PORT, LAYOUT_COM1_GSI);
 	put_com(&a, "COM2", 2, LAYOUT_COM2_PORT, LAYOUT_COM2_GSI);
