@@ -12,6 +12,8 @@
 _start:
 	movb	$TINY_FIRST_BYTE, %al
 	outb	%al, $TINY_FIRST_PORT
+	.globl	start_64
+start_64:
 	cli
 	cld
 	movl	$boot_stack_end, %esp
@@ -107,6 +109,7 @@ gdt:
 	.quad	0x00af9b000000ffff	/* TINY_CS */
 	.quad	0x00cf93000000ffff	/* TINY_DS */
 gdt_end:
+	.globl	gdt_pointer
 gdt_pointer:
 	.word	gdt_end - gdt - 1
 	.quad	gdt

@@ -6,6 +6,8 @@
 #include "tiny/trap.h"
 
 enum {
+	RSDP_REVISION = 15,
+	RSDP_RSDT = 16,
 	RSDP_XSDT = 24,
 	TABLE_LENGTH = 4,
 	TABLE_HEADER = 36,
@@ -42,12 +44,17 @@ static u64 get64(u64 address)
 
 static u64 find_madt(u64 rsdp)
 {
-	u64 xsdt = get64(rsdp + RSDP_XSDT);
-	u64 end = xsdt + get32(xsdt + TABLE_LENGTH);
+	// Tables of ACPI 1.0 have addresses of 32 bits.
+	bool wide = read8(rsdp + RSDP_REVISION) >= 2;
+	u64 root = wide ? get64(rsdp + RSDP_XSDT) : get32(rsdp + RSDP_RSDT);
+	u64 end = root + get32(root + TABLE_LENGTH), step = wide ? 8 : 4;
 
-	for (u64 entry = xsdt + TABLE_HEADER; entry + 8 <= end; entry += 8)
-		if (memcmp((const void *)get64(entry), "APIC", 4) == 0)
-			return get64(entry);
+	for (u64 entry = root + TABLE_HEADER; entry + step <= end; entry += step) {
+		u64 table = wide ? get64(entry) : get32(entry);
+
+		if (memcmp((const void *)table, "APIC", 4) == 0)
+			return table;
+	}
 	return 0;
 }
 

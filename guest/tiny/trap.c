@@ -34,6 +34,11 @@ enum {
 	ICR_BUSY = 1 << 12,
 };
 
+enum {
+	PIC_MASTER_MASK = 0x21,
+	PIC_SLAVE_MASK = 0xa1,
+};
+
 struct gate {
 	u16 offset_low, selector, type, offset_middle;
 	u32 offset_high, reserved;
@@ -193,6 +198,9 @@ void traps_init(void)
 	set_gate(VECTOR_WAKE, on_interrupt);
 	set_gate(VECTOR_TIMER, on_timer);
 	set_gate(SPURIOUS_VECTOR, on_spurious);
+	// Firmware, where there is some, leaves the PIC's timer running, at an exception's vector.
+	out8(PIC_MASTER_MASK, 0xff);
+	out8(PIC_SLAVE_MASK, 0xff);
 }
 
 void traps_enable(bool x2apic)
@@ -224,10 +232,11 @@ u32 timer_ticks(void)
 	return ticks;
 }
 
+/* A machine without a keyboard controller gets the reset that none can refuse. */
 void machine_reset(void)
 {
 	out8(LAYOUT_I8042_PORT + 4, 0xfe);
-	halt_for_ever();
+	machine_triple_fault();
 }
 
 void machine_power_off(void)
