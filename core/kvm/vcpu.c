@@ -208,22 +208,24 @@ struct error *vcpu_get_mp_state(const struct vcpu *vcpu, u32 *ret)
 	return err;
 }
 
-struct msr_list {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entries[VCPU_MSRS_MAX];
+/* A struct kvm_msrs with room for its entries. */
+union msr_list {
+	struct kvm_msrs msrs;
+	u8 space[sizeof(struct kvm_msrs) + VCPU_MSRS_MAX * sizeof(struct kvm_msr_entry)];
 };
 
 /* Both ioctls stop at the first MSR that KVM refuses and return how many came before it. */
 static struct error *transfer_msrs(const struct vcpu *vcpu, unsigned long request, const char *name,
-				   const struct kvm_msr_entry *entries, u32 count, struct msr_list *list)
+				   const struct kvm_msr_entry *entries, u32 count, union msr_list *list)
 {
 	int done = 0;
 
 	if (count > VCPU_MSRS_MAX)
 		return error_create(ERROR_INVALID, "%s of %u MSRs, at most %d at a time", name, count,
 				    VCPU_MSRS_MAX);
-	list->head = (struct kvm_msrs){ .nmsrs = count };
-	memcpy(list->entries, entries, count * sizeof(entries[0]));
+	list->msrs.nmsrs = count;
+	list->msrs.pad = 0;
+	memcpy(list->msrs.entries, entries, count * sizeof(entries[0]));
 
 	struct error *err = kvm_ioctl(vcpu->fd, request, name, list, "model-specific registers", &done);
 
@@ -237,18 +239,18 @@ static struct error *transfer_msrs(const struct vcpu *vcpu, unsigned long reques
 
 struct error *vcpu_set_msrs(const struct vcpu *vcpu, const struct kvm_msr_entry *msrs, u32 count)
 {
-	struct msr_list list;
+	union msr_list list;
 
 	return transfer_msrs(vcpu, KVM_SET_MSRS, "KVM_SET_MSRS", msrs, count, &list);
 }
 
 struct error *vcpu_get_msrs(const struct vcpu *vcpu, struct kvm_msr_entry *msrs, u32 count)
 {
-	struct msr_list list;
+	union msr_list list;
 	struct error *err = transfer_msrs(vcpu, KVM_GET_MSRS, "KVM_GET_MSRS", msrs, count, &list);
 
 	if (!err)
-		memcpy(msrs, list.entries, count * sizeof(msrs[0]));
+		memcpy(msrs, list.msrs.entries, count * sizeof(msrs[0]));
 	return err;
 }
 
