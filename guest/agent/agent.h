@@ -9,6 +9,7 @@
 
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "agent/fail.h"
 #include "agent/port.h"
@@ -33,6 +34,7 @@ struct agent {
 	bool reap; /* SIGCHLD has come */
 	bool childless; /* nothing to reap was left, the last time */
 	bool again; /* something was left undone for lack of room or to be fair: another turn soon */
+	u64 cpu_start_ns; /* its thread's CPU time so far: PID 1 begins with all that the kernel's boot took */
 	u64 now; /* CLOCK_MONOTONIC at the start of the turn, ns */
 	u64 deadline; /* when the next turn is due, whatever happens */
 
@@ -91,6 +93,8 @@ int take_string(const struct attr *a, char *out, size_t capacity, struct fail *f
 int fail_malformed(struct fail *f);
 
 /* --- loop.c --- */
+
+u64 agent_clock(clockid_t clock);
 
 /* Makes the loop; the descriptors of the standard streams must be taken. Returns 0 or an errno. */
 int agent_init(struct agent *agent);

@@ -7,13 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/child.h"
-#include "base/cleanup.h"
-
-enum { MODULE_COMPRESSED = 4 }; /* MODULE_INIT_COMPRESSED_FILE */
+#include "agent/module.h"
 
 struct helper {
 	struct helper *next;
@@ -28,25 +25,6 @@ static void helper_ready(struct agent *agent, struct source *source, u32 events)
 	container_of(source, struct helper, source)->ready = true;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-	size_t n = strlen(text), m = strlen(end);
-
-	return n >= m && !strcmp(text + n - m, end);
-}
-
-static int load_module(const char *path, struct fail *f)
-{
-	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool plain = ends_with(path, ".ko");
-
-	if (fd < 0)
-		return fail_errno(f, "cannot open module '%s'", path);
-	if (syscall(SYS_finit_module, fd, "", plain ? 0 : MODULE_COMPRESSED) && errno != EEXIST)
-		return fail_errno(f, "cannot load module '%s'", path);
-	return 0;
-}
-
 /* In the child. The request lies in the copied memory of the agent. */
 _Noreturn static void load_modules(const struct request *q, int fd)
 {
@@ -58,7 +36,7 @@ _Noreturn static void load_modules(const struct request *q, int fd)
 
 	while (!error && attr_next(&r, &a))
 		if (a.info->type == ATTR_PATH && !(error = take_string(&a, path, sizeof(path), &f)))
-			error = load_module(path, &f);
+			error = module_load(path, &f);
 	_exit(write(fd, &f, sizeof(f)) != sizeof(f));
 }
 

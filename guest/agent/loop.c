@@ -71,11 +71,20 @@ static void signal_ready(struct agent *agent, struct source *source, u32 events)
 	agent->reap = true;
 }
 
+u64 agent_clock(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
+}
+
 int agent_init(struct agent *agent)
 {
 	struct rlimit many;
 	sigset_t set;
 
+	agent->cpu_start_ns = agent_clock(CLOCK_THREAD_CPUTIME_ID);
 	agent->ready_last = &agent->ready_first;
 	agent->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	agent->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -104,18 +113,10 @@ int agent_init(struct agent *agent)
 	return errno ? errno : workers_init(agent);
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
-}
-
 /* Milliseconds until the next turn is due, rounded up; -1 for ever. */
 static int timeout_ms(const struct agent *agent, bool at_once)
 {
-	u64 now = now_ns();
+	u64 now = agent_clock(CLOCK_MONOTONIC);
 
 	if (at_once || agent->deadline <= now)
 		return 0;
@@ -160,7 +161,7 @@ void agent_run(struct agent *agent)
 
 	for (;;) {
 		wait_for_events(agent, at_once);
-		agent->now = now_ns();
+		agent->now = agent_clock(CLOCK_MONOTONIC);
 		agent->deadline = UINT64_MAX;
 		reap_children(agent);
 		requests_step(agent);

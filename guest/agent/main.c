@@ -18,6 +18,7 @@
 
 #include "agent/agent.h"
 #include "agent/crash.h"
+#include "agent/module.h"
 #include "agent/setup.h"
 #include "agent/shutdown.h"
 
@@ -56,10 +57,14 @@ static void take_port(struct agent *agent, int fd, bool stream)
 
 _Noreturn static void run_as_init(struct agent *agent)
 {
+	struct fail f;
 	int fd;
 
 	agent->init = true;
 	crash_init(setup_first(), true);
+	/* Not every kernel has the port's driver built in. */
+	if (modules_load_listed(MODULES_FOR_PORT, &f))
+		crash_give_up("%s", f.message);
 	fd = setup_open_port();
 	if (fd < 0)
 		crash_give_up("cannot open the port " WIRE_PORT_NAME ": %s", strerror(errno));

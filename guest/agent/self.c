@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -68,13 +67,11 @@ static u64 resident_bytes(void)
 int op_self(struct agent *agent, const struct request *q, struct fail *f)
 {
 	struct attr_writer w = reply_begin(agent, q->id);
-	struct timespec ts;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
 	attr_put_u32(&w, ATTR_COUNT, count_descriptors());
 	attr_put_u32(&w, ATTR_COUNT2, count_children());
 	attr_put_u64(&w, ATTR_LENGTH, resident_bytes());
-	attr_put_u64(&w, ATTR_CPU_NS, (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec);
+	attr_put_u64(&w, ATTR_CPU_NS, agent_clock(CLOCK_THREAD_CPUTIME_ID) - agent->cpu_start_ns);
 	reply_end(agent, &w);
 	return 0;
 }

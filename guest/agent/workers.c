@@ -8,7 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/group.h"
@@ -92,12 +91,10 @@ int op_workers_create(struct agent *agent, const struct request *q, struct fail 
 int op_workers_start(struct agent *agent, const struct request *q, struct fail *f)
 {
 	struct work_set *set = agent->work;
-	struct timespec ts;
 
 	if (is_setting_up(set) || set->stop.request_id)
 		return fail_with(f, EBUSY, "the workers are not all at the line");
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	set->line->start_ns = (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
+	set->line->start_ns = agent_clock(CLOCK_MONOTONIC);
 	__atomic_store_n(&set->line->epoch, set->line->epoch + 1, __ATOMIC_RELEASE);
 	work_futex_wake(&set->line->epoch, INT_MAX);
 	reply_empty(agent, q->id);

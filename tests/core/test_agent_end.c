@@ -130,7 +130,8 @@ static void a_port_that_is_none_is_said_in_last_words(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 0);
 	assert_true(read(pipes[0], text, sizeof(text) - 1) > 0);
-	assert_non_null(strstr(text, "ktstr-agent: cannot set up the event loop: Bad file descriptor\nKTSTR_EXIT:70\n"));
+	assert_string_equal(text, "ktstr-agent: cannot set up the event loop: Bad file descriptor\n"
+				  "KTSTR_EXIT:70\n");
 	close(pipes[0]);
 }
 

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 /* The agent's own, which no library holds. */
-#include "agent/control_value.c" // NOLINT
-#include "agent/cpu_list.c" // NOLINT
+#include "agent/control_value.c"
+#include "agent/cpu_list.c"
 
 static const struct {
 	const char *control, *written, *got;
