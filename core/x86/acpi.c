@@ -111,8 +111,18 @@ static u32 fadt_flags(const struct topology *t)
 static size_t fadt_put(struct buf *out, const struct topology *t, u64 facs, u64 dsdt)
 {
 	// The 8042 flag is not set: a kernel would spend seconds in probing for one. There is a port 0x64.
-	enum { LEGACY_DEVICES = 1 << 0, NO_VGA = 1 << 2, NO_RTC = 1 << 5 };
-	enum { EVENT_LENGTH = 4, CONTROL_LENGTH = 2, NO_C2 = 101, NO_C3 = 1001, MINOR = 3 };
+	enum {
+		LEGACY_DEVICES = 1 << 0,
+		NO_VGA = 1 << 2,
+		NO_RTC = 1 << 5,
+	};
+	enum {
+		EVENT_LENGTH = 4,
+		CONTROL_LENGTH = 2,
+		NO_C2 = 101,
+		NO_C3 = 1001,
+		MINOR = 3,
+	};
 	size_t start = table_begin(out, "FACP", 6);
 
 	buf_put_u32(out, (u32)facs);
@@ -147,7 +157,14 @@ static size_t fadt_put(struct buf *out, const struct topology *t, u64 facs, u64 
 	return start;
 }
 
-enum { MADT_APIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_NMI = 4, MADT_X2APIC = 9, MADT_X2APIC_NMI = 10 };
+enum {
+	MADT_APIC = 0,
+	MADT_IOAPIC = 1,
+	MADT_OVERRIDE = 2,
+	MADT_NMI = 4,
+	MADT_X2APIC = 9,
+	MADT_X2APIC_NMI = 10,
+};
 
 /* The kernel numbers CPUs in this order. Ids that fit are said in the old form, others in the new one. */
 static void put_processor(struct buf *out, u32 cpu, u32 id)
@@ -198,7 +215,11 @@ static void put_nmi(struct buf *out, const struct topology *t)
 
 static size_t madt_put(struct buf *out, const struct topology *t)
 {
-	enum { PC_COMPATIBLE = 1 << 0, ACTIVE_HIGH = 1, LEVEL = 3 << 2 };
+	enum {
+		PC_COMPATIBLE = 1 << 0,
+		ACTIVE_HIGH = 1,
+		LEVEL = 3 << 2,
+	};
 	size_t start = table_begin(out, "APIC", 5);
 
 	buf_put_u32(out, (u32)LAYOUT_LAPIC_GPA);
@@ -244,7 +265,12 @@ static size_t xsdt_put(struct buf *out, u64 gpa, const size_t *tables, u32 count
 static void fill_rsdp(struct buf *out, u64 xsdt)
 {
 	static const char signature[8] = "RSD PTR ";
-	enum { OEM = 9, REVISION = 15, LENGTH = 20, XSDT = 24 };
+	enum {
+		OEM = 9,
+		REVISION = 15,
+		LENGTH = 20,
+		XSDT = 24,
+	};
 	const u32 size = RSDP_SIZE;
 
 	if (out->failed)

@@ -38,18 +38,25 @@ static void put_prt(struct aml *a)
  */
 static void put_osc(struct aml *a)
 {
-	static const u8 pci_uuid[16] = {
-		0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66,
+	// 33db4d5b-1ff7-401c-9657-7441c03dd766, in the byte order of ACPI.
+	static const char pci_uuid[] = "\x5b\x4d\xdb\x33\xf7\x1f\x1c\x40\x96\x57\x74\x41\xc0\x3d\xd7\x66";
+	enum {
+		UNKNOWN_UUID = 1 << 2,
+		UNKNOWN_REVISION = 1 << 3,
 	};
-	enum { UNKNOWN_UUID = 1 << 2, UNKNOWN_REVISION = 1 << 3 };
-	enum { ARG_UUID, ARG_REVISION, ARG_COUNT, ARG_CAPABILITIES };
+	enum {
+		ARG_UUID,
+		ARG_REVISION,
+		ARG_COUNT,
+		ARG_CAPABILITIES,
+	};
 
 	aml_method(a, "_OSC", 4);
 	aml_create_dword_field(a, ARG_CAPABILITIES, 0, "CDW1");
 	aml_if(a);
 	aml_equal(a);
 	aml_arg(a, ARG_UUID);
-	aml_bytes(a, pci_uuid, sizeof(pci_uuid));
+	aml_bytes(a, pci_uuid, sizeof(pci_uuid) - 1);
 	aml_if(a);
 	aml_not_equal(a);
 	aml_arg(a, ARG_REVISION);

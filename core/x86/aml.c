@@ -271,7 +271,11 @@ void aml_memory32(struct aml *a, u32 start, u32 size)
 	buf_put_u32(a->out, size);
 }
 
-enum { WINDOW_MEMORY, WINDOW_IO, WINDOW_BUS };
+enum {
+	WINDOW_MEMORY,
+	WINDOW_IO,
+	WINDOW_BUS,
+};
 
 /* Both ends fixed, decoded positively, produced for what is below. */
 static void put_window_head(struct buf *b, u8 tag, u16 length, u8 type, u8 flags)

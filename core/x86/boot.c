@@ -208,7 +208,14 @@ static void fill_e820(const struct guest_memory *m, struct boot_params *params)
 
 static struct error *write_page_tables(const struct guest_memory *m)
 {
-	enum { PML5, PML4, PDPT, PD, TABLES = PD + 4, ENTRIES = 512 };
+	enum {
+		PML5,
+		PML4,
+		PDPT,
+		PD,
+		TABLES = PD + 4,
+		ENTRIES = 512,
+	};
 	const u64 present = 1 << 0, writable = 1 << 1, large = 1 << 7;
 	const u64 base = LAYOUT_PAGE_TABLES_GPA;
 	u64 *tables = guest_memory_at(m, base, LAYOUT_PAGE_TABLES_SIZE);
@@ -226,7 +233,11 @@ static struct error *write_page_tables(const struct guest_memory *m)
 	return NULL;
 }
 
-enum { SELECTOR_CODE = 0x10, SELECTOR_DATA = 0x18, GDT_ENTRIES = 4 };
+enum {
+	SELECTOR_CODE = 0x10,
+	SELECTOR_DATA = 0x18,
+	GDT_ENTRIES = 4,
+};
 
 static struct error *write_gdt(const struct guest_memory *m)
 {
@@ -273,14 +284,36 @@ struct error *boot_write(const struct guest_memory *m, const struct boot_options
 
 void boot_fill_sregs(struct kvm_sregs *sregs, bool la57, bool x2apic)
 {
-	enum { CR0_PE = 1 << 0, CR0_ET = 1 << 4, CR0_NE = 1 << 5, CR4_PAE = 1 << 5, CR4_LA57 = 1 << 12 };
-	enum { EFER_LME = 1 << 8, EFER_LMA = 1 << 10, APIC_BASE_X2APIC = 1 << 10 };
+	enum {
+		CR0_PE = 1 << 0,
+		CR0_ET = 1 << 4,
+		CR0_NE = 1 << 5,
+		CR4_PAE = 1 << 5,
+		CR4_LA57 = 1 << 12,
+	};
+	enum {
+		EFER_LME = 1 << 8,
+		EFER_LMA = 1 << 10,
+		APIC_BASE_X2APIC = 1 << 10,
+	};
 	const u64 cr0_pg = 1ULL << 31;
 	const struct kvm_segment code = {
-		.limit = UINT32_MAX, .selector = SELECTOR_CODE, .type = 0xb, .present = 1, .s = 1, .l = 1, .g = 1,
+		.limit = UINT32_MAX,
+		.selector = SELECTOR_CODE,
+		.type = 0xb,
+		.present = 1,
+		.s = 1,
+		.l = 1,
+		.g = 1,
 	};
 	const struct kvm_segment data = {
-		.limit = UINT32_MAX, .selector = SELECTOR_DATA, .type = 0x3, .present = 1, .s = 1, .db = 1, .g = 1,
+		.limit = UINT32_MAX,
+		.selector = SELECTOR_DATA,
+		.type = 0x3,
+		.present = 1,
+		.s = 1,
+		.db = 1,
+		.g = 1,
 	};
 
 	sregs->cs = code;
@@ -306,9 +339,19 @@ void boot_fill_regs(struct kvm_regs *regs, u64 entry_gpa)
 
 u32 boot_msrs(struct kvm_msr_entry *entries, u32 max)
 {
-	enum { MSR_MISC_ENABLE = 0x1a0, MSR_MTRR_DEF_TYPE = 0x2ff };
-	enum { FAST_STRINGS = 1 << 0, BTS_UNAVAILABLE = 1 << 11, PEBS_UNAVAILABLE = 1 << 12 };
-	enum { MTRR_ENABLE = 1 << 11, WRITE_BACK = 6 };
+	enum {
+		MSR_MISC_ENABLE = 0x1a0,
+		MSR_MTRR_DEF_TYPE = 0x2ff,
+	};
+	enum {
+		FAST_STRINGS = 1 << 0,
+		BTS_UNAVAILABLE = 1 << 11,
+		PEBS_UNAVAILABLE = 1 << 12,
+	};
+	enum {
+		MTRR_ENABLE = 1 << 11,
+		WRITE_BACK = 6,
+	};
 	const struct kvm_msr_entry msrs[BOOT_MSRS] = {
 		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | WRITE_BACK },
 		{ .index = MSR_MISC_ENABLE, .data = FAST_STRINGS | BTS_UNAVAILABLE | PEBS_UNAVAILABLE },

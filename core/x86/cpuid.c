@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "x86/cpuid_builder.h"
 
 #define BIT(n) (1U << (n))
@@ -31,16 +30,24 @@ enum {
 	INVARIANT_TSC_EXT7_EDX = 8,
 };
 
-struct kvm_cpuid_entry2 *cpuid_builder_find(struct cpuid_builder *b, u32 leaf, u32 subleaf)
+/* The index of a leaf's entry, or nent. */
+static u32 find(const struct kvm_cpuid2 *cpuid, u32 leaf, u32 subleaf)
 {
-	for (u32 i = 0; i < b->cpuid->nent; i++) {
-		struct kvm_cpuid_entry2 *e = &b->cpuid->entries[i];
+	for (u32 i = 0; i < cpuid->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
 
 		if (e->function == leaf &&
 		    (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == subleaf))
-			return e;
+			return i;
 	}
-	return NULL;
+	return cpuid->nent;
+}
+
+struct kvm_cpuid_entry2 *cpuid_builder_find(struct cpuid_builder *b, u32 leaf, u32 subleaf)
+{
+	u32 i = find(b->cpuid, leaf, subleaf);
+
+	return i < b->cpuid->nent ? &b->cpuid->entries[i] : NULL;
 }
 
 static struct kvm_cpuid_entry2 *add(struct cpuid_builder *b, u32 leaf, u32 subleaf, u32 flags)
@@ -87,24 +94,28 @@ void cpuid_builder_raise(struct cpuid_builder *b, u32 leaf)
 		e->eax = leaf;
 }
 
-static bool has(struct cpuid_builder *b, u32 leaf, size_t reg, u32 bit)
+/* The registers of a leaf that has no subleaves, or subleaf 0; zeros when it is not there. */
+static struct kvm_cpuid_entry2 leaf_of(const struct kvm_cpuid2 *cpuid, u32 leaf)
 {
-	struct kvm_cpuid_entry2 *e = cpuid_builder_find(b, leaf, 0);
+	u32 i = find(cpuid, leaf, 0);
 
-	return e && *(u32 *)((char *)e + reg) & BIT(bit);
+	return i < cpuid->nent ? cpuid->entries[i] : (struct kvm_cpuid_entry2){ 0 };
 }
-#define HAS(b, leaf, reg, bit) has(b, leaf, offsetof(struct kvm_cpuid_entry2, reg), bit)
 
-static struct error *check_host(struct cpuid_builder *b, const struct cpuid_options *options)
+static struct error *check_host(const struct kvm_cpuid2 *host, const struct topology *t,
+				const struct cpuid_options *options)
 {
-	if (!HAS(b, CPUID_LEAF_EXT_FEATURES, edx, LONG_MODE_EXT1_EDX))
+	if (host->nent > CPUID_ENTRIES_MAX)
+		return error_create(ERROR_INVALID, "the host's CPUID has %u entries: KVM takes %d", host->nent,
+				    CPUID_ENTRIES_MAX);
+	if (!(leaf_of(host, CPUID_LEAF_EXT_FEATURES).edx & BIT(LONG_MODE_EXT1_EDX)))
 		return error_create(ERROR_UNSUPPORTED, "this KVM has no 64-bit mode (CPUID 0x80000001 EDX bit 29)");
-	if (apic_id_needs_x2apic(b->topology) && !HAS(b, CPUID_LEAF_FEATURES, ecx, X2APIC_1_ECX))
+	if (apic_id_needs_x2apic(t) && !(leaf_of(host, CPUID_LEAF_FEATURES).ecx & BIT(X2APIC_1_ECX)))
 		return error_with_hint(error_create(ERROR_UNSUPPORTED,
 						    "the topology has APIC ids up to %u and this KVM has no x2APIC",
-						    apic_id_max(b->topology)),
+						    apic_id_max(t)),
 				       "use a topology with fewer LLCs, cores or threads");
-	if (options->la57 && !HAS(b, LEAF_FEATURES7, ecx, LA57_7_ECX))
+	if (options->la57 && !(leaf_of(host, LEAF_FEATURES7).ecx & BIT(LA57_7_ECX)))
 		return error_with_hint(error_create(ERROR_UNSUPPORTED,
 						    "5-level paging was asked for and this host has none"),
 				       "leave out la57 = true");
@@ -174,12 +185,13 @@ struct error *cpuid_build(const struct kvm_cpuid2 *supported, const struct topol
 	if (cpu >= topology_cpus(t))
 		return error_create(ERROR_INVALID, "the topology has %u CPUs: there is no CPU %u", topology_cpus(t),
 				    cpu);
-	if (supported->nent > CPUID_ENTRIES_MAX)
-		return error_create(ERROR_INVALID, "the host's CPUID has %u entries: KVM takes %d",
-				    supported->nent, CPUID_ENTRIES_MAX);
 
-	CLEANUP_FREE struct kvm_cpuid2 *cpuid =
-		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+	struct error *err = check_host(supported, t, options);
+
+	if (err)
+		return err;
+
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
 
 	if (!cpuid)
 		return error_no_memory();
@@ -193,16 +205,15 @@ struct error *cpuid_build(const struct kvm_cpuid2 *supported, const struct topol
 		.cpu = topology_cpu(t, cpu),
 		.apic_id = apic_id(t, cpu),
 	};
-	struct error *err = check_host(&b, options);
 
-	if (err)
-		return err;
 	build_features(&b, options);
 	build_kvm(&b, options);
 	cpuid_build_topology(&b);
-	if (b.full)
+	if (b.full) {
+		free(cpuid);
 		return error_create(ERROR_UNSUPPORTED, "a vCPU's CPUID would have more than the %d entries KVM takes",
 				    CPUID_ENTRIES_MAX);
-	*ret = no_free(cpuid);
+	}
+	*ret = cpuid;
 	return NULL;
 }

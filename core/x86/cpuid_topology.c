@@ -90,7 +90,13 @@ static void build_levels(struct cpuid_builder *b, u32 leaf, const struct level *
 }
 
 /* Caches, L1D, L1I, L2, L3: eax (type, level, flags), ebx, ecx as leaf 4 and 0x8000001d have them. */
-enum { CACHE_L1D, CACHE_L1I, CACHE_L2, CACHE_L3, CACHES };
+enum {
+	CACHE_L1D,
+	CACHE_L1I,
+	CACHE_L2,
+	CACHE_L3,
+	CACHES,
+};
 
 enum {
 	CACHE_TYPE_MASK = 0x1f,
@@ -214,17 +220,28 @@ static void build_intel(struct cpuid_builder *b)
 static u32 amd_associativity(const struct cache *c)
 {
 	switch ((c->ebx >> 22) + 1) {
-	case 1: return 1;
-	case 2: return 2;
-	case 4: return 4;
-	case 8: return 6;
-	case 16: return 8;
-	case 32: return 0xa;
-	case 48: return 0xb;
-	case 64: return 0xc;
-	case 96: return 0xd;
-	case 128: return 0xe;
-	default: return 9;
+	case 1:
+		return 1;
+	case 2:
+		return 2;
+	case 4:
+		return 4;
+	case 8:
+		return 6;
+	case 16:
+		return 8;
+	case 32:
+		return 0xa;
+	case 48:
+		return 0xb;
+	case 64:
+		return 0xc;
+	case 96:
+		return 0xd;
+	case 128:
+		return 0xe;
+	default:
+		return 9;
 	}
 }
 

@@ -164,7 +164,15 @@ static inline struct place decode_61(const struct kvm_cpuid2 *c)
 }
 
 /* 6.12 and 7.3: one scan of a leaf into domains; what a leaf does not name has the shift of the one below. */
-enum domain { DOMAIN_SMT, DOMAIN_CORE, DOMAIN_MODULE, DOMAIN_TILE, DOMAIN_DIE, DOMAIN_DIEGRP, DOMAINS };
+enum domain {
+	DOMAIN_SMT,
+	DOMAIN_CORE,
+	DOMAIN_MODULE,
+	DOMAIN_TILE,
+	DOMAIN_DIE,
+	DOMAIN_DIEGRP,
+	DOMAINS,
+};
 
 struct scan {
 	u32 leaf, id;

@@ -81,7 +81,10 @@ static u64 next_entry(const struct buf *b, u64 table, u32 head, u64 at, u32 type
 	return 0;
 }
 
-enum { MADT_HEAD = 44, SRAT_HEAD = 48 };
+enum {
+	MADT_HEAD = 44,
+	SRAT_HEAD = 48,
+};
 
 static void for_each_topology(void (*check)(const struct topology *t, const struct buf *b))
 {
@@ -90,7 +93,8 @@ static void for_each_topology(void (*check)(const struct topology *t, const stru
 
 		test_topology(i, &t);
 
-		CLEANUP(deinit) struct buf b = build(&t);
+		CLEANUP(deinit)
+		struct buf b = build(&t);
 
 		check(&t, &b);
 	}
@@ -171,7 +175,8 @@ static void the_madt_has_an_ioapic_and_its_overrides(void **state)
 
 	assert_null(topology_init(&t, 1, 1, 1, 1, MIB(256)));
 
-	CLEANUP(deinit) struct buf b = build(&t);
+	CLEANUP(deinit)
+	struct buf b = build(&t);
 	u64 madt = find_table(&b, "APIC"), ioapic = next_entry(&b, madt, MADT_HEAD, 0, 1);
 	u64 timer = next_entry(&b, madt, MADT_HEAD, 0, 2), sci = next_entry(&b, madt, MADT_HEAD, timer, 2);
 
@@ -238,7 +243,8 @@ static void memory_that_reaches_the_hole_goes_on_above_it(void **state)
 		t.node_memory[0] = sizes[i];
 		t.node_memory[1] = MIB(4);
 
-		CLEANUP(deinit) struct buf b = build(&t);
+		CLEANUP(deinit)
+		struct buf b = build(&t);
 
 		check_srat(&t, &b);
 	}
@@ -300,7 +306,8 @@ static void the_fadt_is_that_of_a_pc_without_keyboard_controller(void **state)
 
 	assert_null(topology_init(&t, 1, 1, 1, 1, MIB(256)));
 
-	CLEANUP(deinit) struct buf b = build(&t);
+	CLEANUP(deinit)
+	struct buf b = build(&t);
 	u64 fadt = find_table(&b, "FACP");
 
 	assert_int_equal(get(&b, fadt + 4, 4), 276);
@@ -328,7 +335,8 @@ static void the_fadt_is_that_of_a_pc_without_keyboard_controller(void **state)
 static void tables_have_a_proper_place(void **state)
 {
 	struct topology t;
-	CLEANUP(deinit) struct buf b = BUF_INIT;
+	CLEANUP(deinit)
+	struct buf b = BUF_INIT;
 	struct error *err;
 
 	assert_null(topology_init(&t, 1, 1, 1, 1, MIB(256)));
@@ -385,15 +393,16 @@ static void iasl_finds_no_fault(void **state)
 
 		test_topology(chosen[i], &t);
 
-		CLEANUP(deinit) struct buf b = build(&t);
+		CLEANUP(deinit)
+		struct buf b = build(&t);
 
 		assert_non_null(mkdtemp(dir));
 		write_tables(dir, &b);
 		snprintf(command, sizeof(command),
-			 "cd %s && for t in *.dat; do"
-			 " iasl -d $t >$t.log 2>&1 && ! grep -iE 'warning|error|invalid|unknown' $t.log ${t%%.dat}.dsl &&"
-			 " iasl -p again ${t%%.dat}.dsl >$t.log 2>&1 && grep -q ' 0 Errors, 0 Warnings, 0 Remarks' $t.log"
-			 " || { echo $t; cat $t.log; exit 1; }; done && test -e DSDT.dsl",
+			 "cd %s && for t in *.dat; do n=${t%%.dat};"
+			 " iasl -d $t >log 2>&1 && ! grep -iE 'warning|error|invalid|unknown' log $n.dsl &&"
+			 " iasl -p again $n.dsl >log 2>&1 && grep -q ' 0 Errors, 0 Warnings, 0 Remarks' log"
+			 " || { echo $t; cat log; exit 1; }; done && test -e DSDT.dsl",
 			 dir);
 
 		int status = system(command);

@@ -30,11 +30,12 @@ static size_t read_length(const struct buf *b, size_t *at)
 
 static void lengths_are_right_at_every_size(void **state)
 {
-	static const size_t sizes[] = { 1,    57,    58,    59,	    60,	   100,	    4086,
+	static const size_t sizes[] = { 1, 57, 58, 59, 60, 100, 4086,
 					4087, 4088, 4089, 4090, 70000, 1048560, 1048570, 1048571 };
 
 	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++) {
-		CLEANUP(deinit) struct buf b = BUF_INIT;
+		CLEANUP(deinit)
+		struct buf b = BUF_INIT;
 		struct aml a = aml_init(&b);
 		size_t at = 1;
 
@@ -54,10 +55,13 @@ static void lengths_are_right_at_every_size(void **state)
 
 static void bodies_nest(void **state)
 {
-	static const u8 expected[] = {
-		0x10, 0x0f, 'A', '_', '_', '_', 0x5b, 0x82, 0x08, 'B', '_', '_', '_', 0x12, 0x02, 0x00,
-	};
-	CLEANUP(deinit) struct buf b = BUF_INIT;
+	static const char expected[] = "\x10\x0f"
+				       "A___"
+				       "\x5b\x82\x08"
+				       "B___"
+				       "\x12\x02\x00";
+	CLEANUP(deinit)
+	struct buf b = BUF_INIT;
 	struct aml a = aml_init(&b);
 
 	aml_scope(&a, "A");
@@ -66,17 +70,22 @@ static void bodies_nest(void **state)
 	aml_close(&a);
 	aml_close(&a);
 	aml_close(&a);
-	assert_int_equal(b.size, sizeof(expected));
-	assert_memory_equal(b.data, expected, sizeof(expected));
+	assert_int_equal(b.size, sizeof(expected) - 1);
+	assert_memory_equal(b.data, expected, b.size);
 }
 
 static void integers_take_their_shortest_form(void **state)
 {
-	static const u8 expected[] = {
-		0x00, 0x01, 0x0a, 0x02, 0x0a, 0xff, 0x0b, 0x00, 0x01, 0x0b, 0xff, 0xff, 0x0c, 0x00, 0x00, 0x01, 0x00,
-		0x0e, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00,
-	};
-	CLEANUP(deinit) struct buf b = BUF_INIT;
+	static const char expected[] = "\x00"
+				       "\x01"
+				       "\x0a\x02"
+				       "\x0a\xff"
+				       "\x0b\x00\x01"
+				       "\x0b\xff\xff"
+				       "\x0c\x00\x00\x01\x00"
+				       "\x0e\x00\x00\x00\x00\x01\x00\x00\x00";
+	CLEANUP(deinit)
+	struct buf b = BUF_INIT;
 	struct aml a = aml_init(&b);
 
 	aml_integer(&a, 0);
@@ -87,14 +96,15 @@ static void integers_take_their_shortest_form(void **state)
 	aml_integer(&a, 0xffff);
 	aml_integer(&a, 0x10000);
 	aml_integer(&a, 0x100000000);
-	assert_int_equal(b.size, sizeof(expected));
-	assert_memory_equal(b.data, expected, sizeof(expected));
+	assert_int_equal(b.size, sizeof(expected) - 1);
+	assert_memory_equal(b.data, expected, b.size);
 }
 
 static void an_eisa_id_is_packed(void **state)
 {
 	static const u8 expected[] = { 0x0c, 0x41, 0xd0, 0x0a, 0x08 }; // PNP0A08 in the specification's example
-	CLEANUP(deinit) struct buf b = BUF_INIT;
+	CLEANUP(deinit)
+	struct buf b = BUF_INIT;
 	struct aml a = aml_init(&b);
 
 	aml_eisa_id(&a, "PNP0A08");

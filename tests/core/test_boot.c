@@ -64,7 +64,8 @@ static void expect(struct error *err, enum error_code code, const char *text)
 
 static void the_zero_page_says_what_was_placed(void **state)
 {
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(MIB(64));
 	struct boot_options o = some_options();
 
 	o.initrd_gpa = MIB(40);
@@ -90,10 +91,17 @@ static void the_zero_page_says_what_was_placed(void **state)
 
 static void the_kernels_own_header_is_kept(void **state)
 {
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(MIB(64));
 	struct setup_header hdr = {
-		.boot_flag = 0xaa55, .header = 0x53726448, .version = 0x20f, .cmdline_size = 4095, .init_size = 77,
-		.xloadflags = 0x7f, .setup_data = 0xdeadbeef, .loadflags = 0xff,
+		.boot_flag = 0xaa55,
+		.header = 0x53726448,
+		.version = 0x20f,
+		.cmdline_size = 4095,
+		.init_size = 77,
+		.xloadflags = 0x7f,
+		.setup_data = 0xdeadbeef,
+		.loadflags = 0xff,
 	};
 	struct boot_options o = some_options();
 
@@ -152,7 +160,8 @@ static void the_memory_map_is_the_layouts(void **state)
 	static const u64 sizes[] = { MIB(64), LAYOUT_HOLE_START, LAYOUT_HOLE_START + MIB(2), GIB(5) };
 
 	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++) {
-		CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(sizes[i]);
+		CLEANUP(guest_memory_deinit)
+		struct guest_memory m = create_memory(sizes[i]);
 		struct boot_options o = some_options();
 
 		assert_null(boot_write(&m, &o));
@@ -178,7 +187,8 @@ static void every_guest_gets_a_seed_of_its_own(void **state)
 	u8 seeds[2][32];
 
 	for (u32 i = 0; i < 2; i++) {
-		CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+		CLEANUP(guest_memory_deinit)
+		struct guest_memory m = create_memory(MIB(64));
 		struct boot_options o = some_options();
 
 		assert_null(boot_write(&m, &o));
@@ -222,7 +232,8 @@ static bool translate(const struct guest_memory *m, u64 root, u32 levels, u64 ad
 static void the_boot_cpu_starts_in_long_mode_on_identity_maps(void **state)
 {
 	static const u64 mapped[] = { 0, 0x1fffff, LAYOUT_ZERO_PAGE_GPA, MIB(16) + 5, GIB(1), GIB(3), GIB(4) - 1 };
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(MIB(64));
 	struct boot_options o = some_options();
 
 	assert_null(boot_write(&m, &o));
@@ -274,7 +285,8 @@ static void check_segment(const struct guest_memory *m, const struct kvm_sregs *
 
 static void segments_are_those_of_the_gdt(void **state)
 {
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(MIB(64));
 	struct boot_options o = some_options();
 	struct kvm_sregs s = { 0 };
 
@@ -333,7 +345,8 @@ static void the_initrd_goes_as_high_as_it_can(void **state)
 
 static void an_initrd_above_4_gib_uses_the_extended_fields(void **state)
 {
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(GIB(4));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(GIB(4));
 	struct boot_options o = some_options();
 
 	o.initrd_gpa = GIB(4) + MIB(512);
@@ -365,7 +378,8 @@ static void too_little_memory_names_sizes_and_remedy(void **state)
 
 static void what_overlaps_is_an_error(void **state)
 {
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(MIB(64));
 	struct boot_options o = some_options();
 
 	o.initrd_gpa = MIB(24) - 4096;
@@ -388,9 +402,13 @@ static void what_overlaps_is_an_error(void **state)
 
 static void a_command_line_has_the_kernels_limit(void **state)
 {
-	CLEANUP(guest_memory_deinit) struct guest_memory m = create_memory(MIB(64));
+	CLEANUP(guest_memory_deinit)
+	struct guest_memory m = create_memory(MIB(64));
 	struct setup_header hdr = {
-		.boot_flag = 0xaa55, .header = 0x53726448, .version = 0x20f, .cmdline_size = 100000,
+		.boot_flag = 0xaa55,
+		.header = 0x53726448,
+		.version = 0x20f,
+		.cmdline_size = 100000,
 	};
 	struct boot_options o = some_options();
 	CLEANUP_FREE char *line = calloc(1, LAYOUT_CMDLINE_MAX + 1);

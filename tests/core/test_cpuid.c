@@ -36,7 +36,10 @@ static const struct host hosts[] = {
 	{ "another vendor", "  Shanghai  ", 0x000307b0, 0xd, 0x80000008, 0 },
 };
 
-enum { SUPPORTED_ENTRIES = 64, SUBLEAF = KVM_CPUID_FLAG_SIGNIFCANT_INDEX };
+enum {
+	SUPPORTED_ENTRIES = 64,
+	SUBLEAF = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+};
 
 struct supported {
 	struct kvm_cpuid2 head;

@@ -10,7 +10,10 @@
 #include "x86/boot.h"
 #include "x86/layout.h"
 
-enum { MEMORY = 2 << 20, UNTOUCHED = 0xa5 };
+enum {
+	MEMORY = 2 << 20,
+	UNTOUCHED = 0xa5,
+};
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
