@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -155,6 +156,60 @@ static void machines_share_an_image_without_seeing_each_other(void **state)
 	assert_int_equal(a.base[places[0].phys], 0xee);
 	guest_memory_deinit(&a);
 	guest_memory_deinit(&b);
+	test_dir_remove(*state, "k");
+	buf_deinit(&bz);
+	buf_deinit(&vmlinux);
+}
+
+struct loader {
+	const struct kernel_image *image;
+	const struct buf *vmlinux;
+	struct kernel_place place;
+	u32 wrong;
+};
+
+/* Without assertions: cmocka's are for the thread that runs the test. */
+static void *load_often(void *arg)
+{
+	struct loader *l = arg;
+	u8 *expected = malloc(BUILT_SPAN);
+
+	built_expect(l->vmlinux, l->place.virt_slide, false, expected);
+	for (u32 i = 0; i < 30; i++) {
+		struct guest_memory m;
+		struct error *err = guest_memory_init(&m, RAM, HOLE_START, HOLE_END);
+
+		if (!err)
+			err = kernel_image_load(l->image, &m, &l->place);
+		l->wrong += err || memcmp(m.base + l->place.phys, expected, BUILT_SPAN) != 0;
+		error_destroy(err);
+		guest_memory_deinit(&m);
+	}
+	free(expected);
+	return NULL;
+}
+
+static void threads_load_the_same_image_at_once(void **state)
+{
+	struct buf vmlinux = BUF_INIT, bz = BUF_INIT;
+	pthread_t threads[4];
+	struct loader loaders[4];
+
+	build_vmlinux(&vmlinux, &(struct vmlinux_options){ 0 });
+	build_bzimage(&bz, &vmlinux,
+		      &(struct bzimage_options){ .compression = KERNEL_COMPRESSION_XZ });
+
+	struct kernel_image *image = open_built(*state, &bz);
+
+	for (u32 i = 0; i < 4; i++) {
+		loaders[i] = (struct loader){ image, &vmlinux, places[i + 1], 0 };
+		assert_int_equal(pthread_create(&threads[i], NULL, load_often, &loaders[i]), 0);
+	}
+	for (u32 i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_int_equal(loaders[i].wrong, 0);
+	}
+	kernel_image_close(image);
 	test_dir_remove(*state, "k");
 	buf_deinit(&bz);
 	buf_deinit(&vmlinux);
@@ -453,6 +508,7 @@ int main(void)
 		IN_DIR(a_bzimage_is_mapped_and_relocated),
 		IN_DIR(segments_that_are_not_page_aligned_in_the_file_are_copied),
 		IN_DIR(machines_share_an_image_without_seeing_each_other),
+		IN_DIR(threads_load_the_same_image_at_once),
 		IN_DIR(pages_that_are_not_written_stay_the_files),
 		IN_DIR(an_image_without_tables_loads_at_its_link_address_only),
 		IN_DIR(places_that_do_not_suit_are_refused),
