@@ -15,6 +15,7 @@ local MIB = 2 ^ 20
 local DEFAULT_TOPOLOGY = "1n1l2c1t"
 local DEFAULT_TIMEOUT_S = 60
 local MEMORY_UNIT = 2 * MIB
+local DOUBT_S = 2 -- of silence, then the host is looked at
 
 -- What is needed beside the initramfs: the kernel, its tables, room to work.
 local MEMORY_FLOOR = 96 * MIB
@@ -177,16 +178,30 @@ local function prepare(given)
   return self, module_paths
 end
 
--- A guest that dies without a word on a KVM that cannot run it is the host's lack, not the guest's.
-local function blame_host(e)
-  if errors.is(e, "ended") and e.result and e.result.console == "" then
-    local probe = core.doctor()
-    if not probe.stock_kernel then
-      errors.refuse("unsupported", "the KVM of this host cannot run a stock kernel",
-        "see 'ktstr doctor', or run in the helper machine: scripts/with-kvm ktstr ...")
-    end
+-- A guest that says nothing on a KVM that cannot run it is the host's lack, not the guest's. The probe runs
+-- only when there is doubt: a machine that starts well does not wait for it.
+local function blame_host(console)
+  if console == "" and not core.doctor().stock_kernel then
+    errors.refuse("unsupported", "the KVM of this host cannot run a stock kernel",
+      "see 'ktstr doctor', or run in the helper machine: scripts/with-kvm ktstr ...")
   end
-  error(e, 0)
+end
+
+local function wait_ready(self)
+  if not self:_wait_ready(DOUBT_S) then
+    blame_host(self:console())
+    self:_wait_ready()
+  end
+end
+
+local function load_modules(self, paths)
+  local attributes = {}
+  for i, path in ipairs(paths) do
+    attributes[i] = { "PATH", path }
+  end
+  if #paths > 0 then
+    self:_request(core.wire.OP_LOAD_MODULES, core.wire.pack(attributes), "load its modules")
+  end
 end
 
 --- Boots a machine; returns when the guest's agent is ready.
@@ -197,19 +212,16 @@ end
 ---@return ktstr.VM
 function boot.boot(given)
   local self, module_paths = errors.preparing(prepare, given or {})
-  local ok, e = pcall(function()
-    self:_wait_ready()
-    if #module_paths > 0 then
-      local attributes = {}
-      for i, path in ipairs(module_paths) do
-        attributes[i] = { "PATH", path }
-      end
-      self:_request(core.wire.OP_LOAD_MODULES, core.wire.pack(attributes), "load its modules")
-    end
-  end)
+  local ok, e = pcall(wait_ready, self)
+  if ok then
+    ok, e = pcall(load_modules, self, module_paths)
+  end
   if not ok then
     pcall(self.kill, self)
-    blame_host(e)
+    if errors.is(e, "ended") then
+      blame_host(e.result.console)
+    end
+    error(e, 0)
   end
   return self
 end

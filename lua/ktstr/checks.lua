@@ -1,6 +1,7 @@
 -- The checks of a test's workers: what each looks at, its default, its verdict.
--- A check without data is inconclusive and says which data; it never passes. One on time that fails while
--- the host took more than max_dilation_pct of what the vCPUs wanted is inconclusive, not failed.
+-- A check without data is inconclusive and says which data; it never passes. One on time fails only if it
+-- does so net of what the host may have taken from the workers' CPUs, and only while the host took at most
+-- max_dilation_pct of what the vCPUs wanted; otherwise it is inconclusive.
 local cpuset = require "ktstr.cpuset"
 local errors = require "ktstr.errors"
 local metrics = require "ktstr.metrics"
@@ -173,23 +174,43 @@ function evaluators.max_gap_ms(cgroup, limit, run, config)
   return finding("max_gap_ms", "pass", cgroup.name)
 end
 
--- A limit on one number of a cgroup.
+-- What a number of a cgroup would be at the best without the host's steal (a share of the time).
+local best = {
+  points = function(value, stolen)
+    return value - 100 * stolen
+  end,
+  rate = function(value, stolen)
+    return value / math.max(1 - stolen, 0.001)
+  end,
+  as_it_is = function(value)
+    return value
+  end,
+}
+
+-- A limit on one number of a cgroup. traits: data (what it needs), unit, least (the limit is a lower one),
+-- net (for a number on time: how it changes with steal).
 local function limited(check, value_of, traits)
+  local function holds(value, limit)
+    if traits.least then
+      return value >= limit
+    end
+    return value <= limit
+  end
+
   evaluators[check] = function(cgroup, limit, run, config)
-    local value, lacking = value_of(cgroup.reports, run.dilation.steal)
+    local value, lacking = value_of(cgroup.reports)
     if value == nil or value ~= value then
       return no_data(check, lacking and worker(cgroup, lacking) or cgroup.name, traits.data)
-    end
-    local good = value <= limit
-    if traits.least then
-      good = value >= limit
-    end
-    if good then
+    elseif holds(value, limit) then
       return finding(check, "pass", cgroup.name)
     end
     local status, why = "fail", ""
-    if traits.time then
+    if traits.net then
       status, why = time_verdict(run, config)
+      local stolen = metrics.steal_share(cgroup.reports, run.dilation.steal)
+      if status == "fail" and holds(traits.net(value, stolen), limit) then
+        status, why = "inconclusive", (" (the host took up to %.0f %% of a CPU's time)"):format(stolen * 100)
+      end
     end
     return finding(check, status, cgroup.name,
       (traits.least and "at least " or "at most ") .. show(limit, traits.unit),
@@ -197,15 +218,15 @@ local function limited(check, value_of, traits)
   end
 end
 
-limited("max_spread_pct", metrics.spread_pct, { time = true, unit = "%", data = "CPU and wall time" })
-limited("max_throughput_cv", metrics.throughput_cv, { time = true, data = "work units and CPU time" })
+limited("max_spread_pct", metrics.spread_pct, { net = best.points, unit = "%", data = "CPU and wall time" })
+limited("max_throughput_cv", metrics.throughput_cv, { net = best.as_it_is, data = "work units and CPU time" })
 limited("min_work_rate", metrics.least_work_rate,
-  { time = true, least = true, unit = "per CPU second", data = "work units and CPU time" })
+  { net = best.rate, least = true, unit = "per CPU second", data = "work units and CPU time" })
 limited("max_p99_wake_latency_ns", metrics.p99_wake_latency_ns,
-  { time = true, unit = "ns", data = "wake latencies" })
-limited("max_wake_latency_cv", metrics.wake_latency_cv, { time = true, data = "wake latencies" })
+  { net = best.as_it_is, unit = "ns", data = "wake latencies" })
+limited("max_wake_latency_cv", metrics.wake_latency_cv, { net = best.as_it_is, data = "wake latencies" })
 limited("min_iteration_rate", metrics.least_iteration_rate,
-  { time = true, least = true, unit = "per second", data = "iterations and wall time" })
+  { net = best.rate, least = true, unit = "per second", data = "iterations and wall time" })
 limited("max_migration_ratio", metrics.migration_ratio, { data = "migrations and iterations" })
 
 local order = {

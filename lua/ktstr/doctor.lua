@@ -31,12 +31,18 @@ local function kvm_finding(probe, module)
     return { name = "kvm", level = "problem", text = "/dev/kvm is there, but you may not open it",
       remedy = "sudo usermod -aG kvm $USER, then log in again" }
   elseif probe.kvm == "missing" then
-    return { name = "kvm", level = "problem", text = "/dev/kvm is missing",
-      remedy = module and ("sudo modprobe %s (virtualisation may be off in the firmware); or %s"):format(module,
-        HELPER) or "this CPU shows no vmx or svm: " .. HELPER }
+    local remedy = "this CPU shows no vmx or svm: " .. HELPER
+    if module then
+      remedy = ("sudo modprobe %s (virtualisation may be off in the firmware); or %s"):format(module, HELPER)
+    end
+    return { name = "kvm", level = "problem", text = "/dev/kvm is missing", remedy = remedy }
   end
-  return { name = "kvm", level = "problem", text = "/dev/kvm does not work: " .. (probe.error or "unknown error"),
-    remedy = probe.hint or HELPER }
+  return {
+    name = "kvm",
+    level = "problem",
+    text = "/dev/kvm does not work: " .. (probe.error or "unknown error"),
+    remedy = probe.hint or HELPER,
+  }
 end
 
 local function stock_kernel_finding(probe)
@@ -89,7 +95,8 @@ function doctor.findings(probe, module)
   end
   local memory = probe.memory_available or 0
   list[#list + 1] = either(memory >= LITTLE_MEMORY, "memory", size.format(memory) .. " available",
-    ("only %s available"):format(size.format(memory)), "a machine takes 64 MiB a CPU, and 256 MiB at the least")
+    ("only %s available"):format(size.format(memory)),
+    "a machine takes 64 MiB a CPU, and 256 MiB at the least")
   return list
 end
 

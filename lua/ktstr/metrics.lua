@@ -1,5 +1,4 @@
 -- Numbers drawn from workers' reports. Pure functions; nil where the data is missing.
--- steal: how long the host kept each CPU from running while workers ran: { [cpu] = share of the wall time }.
 local cpuset = require "ktstr.cpuset"
 
 local metrics = {}
@@ -35,42 +34,44 @@ local function mean_and_deviation(values)
   return mean, math.sqrt(squares / #values)
 end
 
---- The share of the wall time that the host took from the CPUs that a worker used, on average over them.
----@param report table
+--- The largest share of the wall time that the host took from one of the CPUs that the workers used: what
+--- steal may explain at the most.
+---@param reports table[]
 ---@param steal table<integer, number>
----@return number
-function metrics.steal_share(report, steal)
-  if not report.cpus_used or report.cpus_used == "" then
-    return 0
+---@return number 0 to 1
+function metrics.steal_share(reports, steal)
+  local most = 0
+  for _, report in ipairs(reports) do
+    if report.cpus_used and report.cpus_used ~= "" then
+      for _, cpu in ipairs(cpuset.parse(report.cpus_used)) do
+        most = math.max(most, steal[cpu] or 0)
+      end
+    end
   end
-  local cpus, sum = cpuset.parse(report.cpus_used), 0
-  for _, cpu in ipairs(cpus) do
-    sum = sum + (steal[cpu] or 0)
-  end
-  return sum / #cpus
+  return most
 end
 
--- Wall time that the guest itself had.
-local function own_wall_ns(report, steal)
-  return report.wall_ns and report.wall_ns * (1 - math.min(metrics.steal_share(report, steal), 0.999))
-end
-
---- The share of its time that a worker was off the CPU, in percent, net of the host's steal.
+--- The share of its time that a worker was off the CPU, in percent. Time in which it neither ran by its
+--- own clock, nor waited, nor slept is what the host took while it ran (kernels differ in whether a task's
+--- clock goes on then), and does not count.
+---@param report table
 ---@return number|nil
-function metrics.off_cpu_pct(report, steal)
-  local wall = own_wall_ns(report, steal)
-  if not wall or wall <= 0 or not report.cpu_ns then
+function metrics.off_cpu_pct(report)
+  local wall, cpu = report.wall_ns, report.cpu_ns
+  if not wall or wall <= 0 or not cpu then
     return nil
   end
-  return math.max(0, 1 - report.cpu_ns / wall) * 100
+  local off = wall - cpu
+  if report.run_delay_ns and report.blocked_ns then
+    off = math.min(off, report.run_delay_ns + report.blocked_ns)
+  end
+  return math.max(0, off) / wall * 100
 end
 
 --- Largest minus smallest off-CPU share in a cgroup, percentage points.
 ---@return number|nil, table|nil the report that lacks data
-function metrics.spread_pct(reports, steal)
-  local shares, lacking = values_of(reports, function(report)
-    return metrics.off_cpu_pct(report, steal)
-  end)
+function metrics.spread_pct(reports)
+  local shares, lacking = values_of(reports, metrics.off_cpu_pct)
   if not shares or #shares == 0 then
     return nil, lacking
   end
@@ -99,10 +100,10 @@ function metrics.throughput_cv(reports)
   return mean > 0 and deviation / mean or nil
 end
 
---- Iterations per second of wall time (net of steal) of the slowest worker.
-function metrics.least_iteration_rate(reports, steal)
+--- Iterations per second of wall time of the slowest worker.
+function metrics.least_iteration_rate(reports)
   local rates, lacking = values_of(reports, function(report)
-    local wall = own_wall_ns(report, steal)
+    local wall = report.wall_ns
     return report.iterations and wall and wall > 0 and report.iterations / (wall / NS_PER_S) or nil
   end)
   return rates and rates[1] and (extremes(rates)), lacking
@@ -190,9 +191,8 @@ end
 
 --- A cgroup's workers in one row.
 ---@param cgroup { name: string, work: any, reports: table[] }
----@param steal table<integer, number>
 ---@return ktstr.CgroupSummary
-function metrics.summarise(cgroup, steal)
+function metrics.summarise(cgroup)
   local reports = cgroup.reports
   local units = values_of(reports, function(report)
     return report.work_units
@@ -206,7 +206,7 @@ function metrics.summarise(cgroup, steal)
     work = tostring(cgroup.work),
     work_units = sum(reports, "work_units"),
     iterations = sum(reports, "iterations"),
-    spread_pct = (metrics.spread_pct(reports, steal)),
+    spread_pct = (metrics.spread_pct(reports)),
     migrations = sum(reports, "migrations"),
     cpus_used = used_cpus(reports),
     reports = reports,

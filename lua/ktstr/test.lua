@@ -13,6 +13,7 @@ local workers = require "ktstr.workers"
 local test = {}
 
 local DEFAULT_DURATION_S = 2
+local USAGE = 'ktstr.test("name", { ... }, function(t) ... end)'
 
 ---@class ktstr.TestOptions: ktstr.BootOptions
 ---@field duration number|nil seconds that t:hold() lets the workers run; nil: 2
@@ -85,7 +86,7 @@ function T:stop()
     local held = { name = cgroup.name, cpus = cgroup.cpus, work = cgroup.work }
     held.reports = reports[self.groups[cgroup]] or {}
     hold.cgroups[i] = held
-    hold.rows[i] = metrics.summarise(held, dilation.steal)
+    hold.rows[i] = metrics.summarise(held)
     by_name[cgroup.name] = hold.rows[i]
   end
   self.holds[#self.holds + 1] = hold
@@ -292,10 +293,9 @@ function test.declare(name, given, fn)
     given, fn = {}, given
   end
   if type(name) ~= "string" or name == "" then
-    errors.refuse("invalid", "ktstr.test wants a name first", 'ktstr.test("name", { ... }, function(t) ... end)')
+    errors.refuse("invalid", "ktstr.test wants a name first", USAGE)
   elseif type(fn) ~= "function" then
-    errors.refuse("invalid", ("ktstr.test(\"%s\") wants a function last"):format(name),
-      'ktstr.test("name", { ... }, function(t) ... end)')
+    errors.refuse("invalid", ("ktstr.test(\"%s\") wants a function last"):format(name), USAGE)
   end
   options.check(("ktstr.test(\"%s\")"):format(name), given, test.rules)
   checks.merge(given.checks)

@@ -105,20 +105,24 @@ function VM:_request(op, body, what)
   return channel.check(self:_ask(op, body, what), what)
 end
 
---- Waits for the agent. Raises "ended" or "timeout" with the end of the console.
-function VM:_wait_ready()
+--- Waits for the agent; false when it is not there after `seconds` (nil: as long as it takes). Raises
+--- "ended" or "timeout" with the end of the console.
+function VM:_wait_ready(seconds)
   self.channel:wait(function()
     return self.channel.ready
-  end)
+  end, seconds and host.now() + seconds)
   local ready = self.channel.ready
-  if not ready then
+  if not ready and self.channel.ended then
     error(self:_ended_error "booting", 0)
+  elseif not ready then
+    return false
   end
   if ready.version ~= wire.WIRE_VERSION then
     errors.raise("format", ("the guest's agent speaks version %s of the protocol, not %d"):format(
       tostring(ready.version), wire.WIRE_VERSION), "run 'make' again")
   end
   self.release = ready.release
+  return true
 end
 
 --- Runs a program in the guest and waits for its end.

@@ -23,12 +23,14 @@ end
 
 describe("ktstr.boot", function()
   it("puts a machine together from its options", function()
-    local options, vm = booted { kernel = "6.12", topology = "2n4l2c1t", memory = "1G", cmdline = "foo=1",
-      timeout = 7, la57 = true }
+    local options, vm = booted {
+      kernel = "6.12", topology = "2n4l2c1t", memory = "1G", cmdline = "foo=1", timeout = 7, la57 = true,
+    }
     assert.equals("6.12", core.asked_kernel)
     assert.equals("/fake/vmlinux", options.kernel)
     assert.equals("console=ttyS0 loglevel=5 panic=-1 foo=1", options.cmdline)
-    assert.same({ { llcs = 2, memory = 512 * MIB }, { llcs = 2, memory = 512 * MIB } }, options.topology.nodes)
+    local node = { llcs = 2, memory = 512 * MIB }
+    assert.same({ node, node }, options.topology.nodes)
     assert.same({ 7, true, true, true }, { options.timeout, options.la57, options.kaslr, options.steal_time })
     assert.equals("7.3.4-fake", vm.release)
     assert.equals(8, vm.topology.cpus)
@@ -53,7 +55,8 @@ describe("ktstr.boot", function()
     assert.equals(696 * MIB, boot.memory(nil, t, 200 * MIB))
     local e = raised(boot.memory, "256M", t, 200 * MIB)
     assert.is_true(e.cannot_run)
-    assert.equals("memory 256 MiB is too little for the initramfs of 200 MiB; give at least 696 MiB", tostring(e))
+    assert.equals("memory 256 MiB is too little for the initramfs of 200 MiB; give at least 696 MiB",
+      tostring(e))
     assert.equals(32 * MIB + 96 * MIB, boot.memory(128 * MIB, t, 32 * MIB / 3))
   end)
 
@@ -124,6 +127,22 @@ describe("ktstr.boot", function()
     local e = raised(boot.boot, {})
     assert.is_true(e.cannot_run)
     assert.matches("cannot run a stock kernel; see 'ktstr doctor'", tostring(e))
+  end)
+
+  it("blames the host when the guest stays silent on such a KVM, and waits on otherwise", function()
+    local silent = function() end
+    core.boots = silent
+    core.probe.stock_kernel = false
+    local start = core.clock
+    assert.is_true(raised(boot.boot, {}).cannot_run)
+    assert.equals(2, core.clock - start)
+    core.probe.stock_kernel = true
+    core.events = {
+      function(machine)
+        machine:push("SYS_RDY", { version = 1, release = "late", pid = 1 })
+      end,
+    }
+    assert.equals("late", boot.boot({}).release)
   end)
 
   it("refuses an agent that speaks another version", function()

@@ -3,7 +3,11 @@
 local fake = {}
 
 local ENOENT, ESRCH, EPIPE = 2, 3, 32
-local strerror = { [ENOENT] = "No such file or directory", [ESRCH] = "No such process", [EPIPE] = "Broken pipe" }
+local strerror = {
+  [ENOENT] = "No such file or directory",
+  [ESRCH] = "No such process",
+  [EPIPE] = "Broken pipe",
+}
 
 local names = {
   "SYS_RDY", "LIFECYCLE", "STDOUT", "STDERR", "WORKER_REPORT", "EXIT", "OP_REPLY", "OP_REQUEST",
@@ -284,8 +288,8 @@ function Machine:console(from)
 end
 
 function Machine:kill()
-  self:finish { exit_reason = "ExternalKill", exit_code = -1, timed_out = false, seconds = 1, reported = false,
-    last_words = "", channel = {} }
+  self:finish { exit_reason = "ExternalKill", exit_code = -1, timed_out = false, seconds = 1,
+    reported = false, last_words = "", channel = {} }
 end
 
 function Machine:join()

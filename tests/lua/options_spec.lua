@@ -51,13 +51,15 @@ describe("an option table", function()
   end)
 
   it("refuses wrong types, ranges and values", function()
-    assert.equals("thing: option 'count' must be a number, not 'three'", problem { name = "x", count = "three" })
+    assert.equals("thing: option 'count' must be a number, not '3'", problem { name = "x", count = "3" })
     assert.equals("thing: option 'count' must be 1 to 10, not 11", problem { name = "x", count = 11 })
-    assert.equals("thing: option 'count' must be a whole number, not 1.5", problem { name = "x", count = 1.5 })
+    assert.equals("thing: option 'count' must be a whole number, not 2.5",
+      problem { name = "x", count = 2.5 })
     assert.matches("must be a number, not %-?nan", problem { name = "x", count = 0 / 0 })
     assert.equals("thing: option 'kind' cannot be 'gren'; did you mean 'green'?",
       problem { name = "x", kind = "gren" })
-    assert.equals("thing: option 'limit' must be a number or boolean, not 'no'", problem { name = "x", limit = "no" })
+    assert.equals("thing: option 'limit' must be a number or boolean, not 'no'",
+      problem { name = "x", limit = "no" })
   end)
 
   it("says what is missing, and what is not here yet", function()

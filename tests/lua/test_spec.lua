@@ -36,7 +36,9 @@ describe("a test with workers", function()
   it("passes when every check holds", function()
     local start = core.clock
     local result = run({ topology = "1n1l2c1t", duration = 3 }, function(t)
-      t:cgroup("cg_0", { workers = 2, cpuset = ktstr.cpuset.range(0, 1), cpu_weight = 50, memory_max = "64M" })
+      t:cgroup("cg_0", {
+        workers = 2, cpuset = ktstr.cpuset.range(0, 1), cpu_weight = 50, memory_max = "64M",
+      })
       t:cgroup("cg_1", { workers = 1, work = ktstr.work.Bursty { sleep_ms = 7 }, nice = 5, policy = "batch" })
       local cgroups = t:hold()
       t:expect(cgroups.cg_0.work_units, "work of cg_0"):equals(200)

@@ -80,16 +80,19 @@ describe("a topology table", function()
   end)
 
   it("is refused when it contradicts itself", function()
+    local function distant(distances)
+      return { cores = 1, numa_nodes = 2, llcs = 2, distances = distances }
+    end
     for _, case in ipairs {
       { { cores = 1, numa_nodes = 2, llcs = 3 }, "3 LLCs cannot be divided" },
       { { cores = 1, nodes = { { llcs = 1 } }, llcs = 1 }, "already says" },
       { { cores = 1, nodes = {} }, "NUMA nodes must be 1 to 64, not 0" },
       { { cores = 1, nodes = { { llcs = 0 } } }, "LLCs must be 1 to 252, not 0" },
       { { cores = 1, nodes = { { llcs = 1, memory = "3M" } } }, "multiple of 2 MiB" },
-      { { cores = 1, numa_nodes = 2, llcs = 2, distances = { { 10, 20 } } }, "a row for each of the 2 nodes" },
-      { { cores = 1, numa_nodes = 2, llcs = 2, distances = { { 10, 20 }, { 21, 10 } } }, "0 and 1 differ" },
-      { { cores = 1, numa_nodes = 2, llcs = 2, distances = { { 11, 20 }, { 20, 10 } } }, "node 0 to 0 is 11" },
-      { { cores = 1, numa_nodes = 2, llcs = 2, distances = { { 10, 9 }, { 9, 10 } } }, "node 0 to 1 is 9" },
+      { distant { { 10, 20 } }, "a row for each of the 2 nodes" },
+      { distant { { 10, 20 }, { 21, 10 } }, "0 and 1 differ" },
+      { distant { { 11, 20 }, { 20, 10 } }, "node 0 to 0 is 11" },
+      { distant { { 10, 9 }, { 9, 10 } }, "node 0 to 1 is 9" },
       { { llcs = 2 }, "option 'cores' is missing" },
       { { cores = 1, lcls = 2 }, "did you mean 'llcs'?" },
     } do
@@ -99,7 +102,9 @@ describe("a topology table", function()
   end)
 
   it("divides memory over the nodes that ask for none, in units of 2 MiB", function()
-    local t = topology.parse { nodes = { { llcs = 1 }, { llcs = 1, memory = "64M" }, { llcs = 1 } }, cores = 1 }
+    local t = topology.parse {
+      nodes = { { llcs = 1 }, { llcs = 1, memory = "64M" }, { llcs = 1 } }, cores = 1,
+    }
     local m = t:for_machine((64 + 6) * 2 ^ 20)
     assert.same({ 4, 64, 2 }, { m.nodes[1].memory / 2 ^ 20, m.nodes[2].memory / 2 ^ 20,
       m.nodes[3].memory / 2 ^ 20 })
@@ -126,7 +131,8 @@ describe("a CPU list", function()
 
   it("is refused when it is none", function()
     for _, bad in ipairs { "", "x", "3-1", "1,,2", "-1", "0-99999" } do
-      assert.matches("is not a list of CPUs; write single CPUs and ranges", tostring(raised(cpuset.parse, bad)))
+      assert.matches("is not a list of CPUs; write single CPUs and ranges",
+        tostring(raised(cpuset.parse, bad)))
     end
   end)
 

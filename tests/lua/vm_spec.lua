@@ -290,8 +290,8 @@ describe("time", function()
 
   it("is cut short by the machine's end", function()
     core.events[1] = function(machine)
-      machine:finish { exit_reason = "Fatal", exit_code = -1, timed_out = false, seconds = 1, reported = false,
-        detail = "triple fault", last_words = "", channel = {} }
+      machine:finish { exit_reason = "Fatal", exit_code = -1, timed_out = false, seconds = 1,
+        reported = false, detail = "triple fault", last_words = "", channel = {} }
     end
     assert.matches("ended while sleeping: triple fault", tostring(raised(vm.sleep, vm, 10)))
   end)
