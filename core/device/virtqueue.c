@@ -5,20 +5,20 @@
 
 #include "device/state.h"
 
-// The index fields that guest and host hand over by.
-static u16 load_acquire(const u16 *p)
+/*
+ * The fields that guest and host hand over by. What each side writes (the used index here, the event index
+ * or flags there) must be visible before it reads the other's, or both could decide that nothing needs
+ * telling: so every store is sequentially consistent, and so is the load behind it. (Fences would do the same,
+ * but the thread sanitizer does not know them.)
+ */
+static u16 load(const u16 *p)
 {
-	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
 }
 
-static u16 load_relaxed(const u16 *p)
+static void store(u16 *p, u16 v)
 {
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-
-static void store_relaxed(u16 *p, u16 v)
-{
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
+	__atomic_store_n(p, v, __ATOMIC_SEQ_CST);
 }
 
 // Behind the rings, with EVENT_IDX: when the guest wants to be interrupted, when it is to notify.
@@ -151,14 +151,14 @@ enum virtqueue_fault virtqueue_peek(struct virtqueue *q, struct virtqueue_chain 
 	if (!q->ready)
 		return VIRTQUEUE_OK;
 
-	u16 waiting = load_acquire(&q->avail->idx) - q->next_avail;
+	u16 waiting = load(&q->avail->idx) - q->next_avail;
 
 	if (!waiting)
 		return VIRTQUEUE_OK;
 	if (waiting > q->size)
 		return VIRTQUEUE_BAD_INDEX;
 
-	chain->head = load_relaxed(&q->avail->ring[q->next_avail % q->size]);
+	chain->head = load(&q->avail->ring[q->next_avail % q->size]);
 	chain->readable = chain->writable = 0;
 	chain->readable_size = chain->writable_size = 0;
 	if (chain->head >= q->size)
@@ -181,14 +181,7 @@ void virtqueue_push(struct virtqueue *q, u16 head, u32 written)
 
 	__atomic_store_n(&elem->id, head, __ATOMIC_RELAXED);
 	__atomic_store_n(&elem->len, written, __ATOMIC_RELAXED);
-	__atomic_store_n(&q->used->idx, ++q->next_used, __ATOMIC_RELEASE);
-}
-
-// What each side writes (used index here, event index or flags there) must be visible before it reads the
-// other's: one full fence on both sides, or both could decide that nothing needs telling.
-static void exchange_fence(void)
-{
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	store(&q->used->idx, ++q->next_used);
 }
 
 bool virtqueue_should_interrupt(struct virtqueue *q)
@@ -197,18 +190,17 @@ bool virtqueue_should_interrupt(struct virtqueue *q)
 
 	if (!q->ready || old == new)
 		return false;
-	exchange_fence();
 	q->signalled_used = new;
 	if (q->event_idx)
-		return vring_need_event(load_relaxed(used_event(q)), new, old);
-	return !(load_relaxed(&q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+		return vring_need_event(load(used_event(q)), new, old);
+	return !(load(&q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
 void virtqueue_disable_notify(struct virtqueue *q)
 {
 	// With EVENT_IDX a stale event index does it: the guest has passed it.
 	if (q->ready && !q->event_idx)
-		store_relaxed(&q->used->flags, VRING_USED_F_NO_NOTIFY);
+		store(&q->used->flags, VRING_USED_F_NO_NOTIFY);
 }
 
 bool virtqueue_enable_notify(struct virtqueue *q)
@@ -216,11 +208,10 @@ bool virtqueue_enable_notify(struct virtqueue *q)
 	if (!q->ready)
 		return false;
 	if (q->event_idx)
-		store_relaxed(avail_event(q), q->next_avail);
+		store(avail_event(q), q->next_avail);
 	else
-		store_relaxed(&q->used->flags, 0);
-	exchange_fence();
-	return load_acquire(&q->avail->idx) != q->next_avail;
+		store(&q->used->flags, 0);
+	return load(&q->avail->idx) != q->next_avail;
 }
 
 const char *virtqueue_fault_name(enum virtqueue_fault fault)

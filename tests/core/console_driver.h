@@ -40,7 +40,7 @@ enum {
 	EVENT_PORT_NAME = 7,
 };
 
-#define DRIVER_FEATURES                                                                      \
+#define DRIVER_FEATURES                                                                       \
 	(1ULL << VIRTIO_F_VERSION_1 | 1 << 1 /* MULTIPORT */ | 1 << VIRTIO_RING_F_EVENT_IDX | \
 	 1 << VIRTIO_RING_F_INDIRECT_DESC)
 
@@ -95,7 +95,8 @@ static inline size_t driver_input(void *ctx, const void *data, size_t size)
 		r->data = realloc(r->data, r->capacity);
 		assert_non_null(r->data);
 	}
-	memcpy(r->data + r->size, data, n);
+	if (n)
+		memcpy(r->data + r->size, data, n);
 	r->size += n;
 	r->room -= n;
 	return n;

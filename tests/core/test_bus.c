@@ -53,8 +53,16 @@ static void an_access_nobody_claims_whole_reads_as_ones(void **state)
 	static const struct {
 		u64 addr;
 		u32 size;
-	} misses[] = { { 0xfff, 1 }, { 0xfff, 2 }, { 0x10ff, 2 }, { 0x1100, 1 }, { 0, 8 },
-		       { UINT64_MAX, 1 }, { UINT64_MAX - 3, 8 }, { 0x10fd, 4 } };
+	} misses[] = {
+		{ 0xfff, 1 },
+		{ 0xfff, 2 },
+		{ 0x10ff, 2 },
+		{ 0x1100, 1 },
+		{ 0, 8 },
+		{ UINT64_MAX, 1 },
+		{ UINT64_MAX - 3, 8 },
+		{ 0x10fd, 4 },
+	};
 	struct bus bus;
 	struct probe p = { 0 };
 
@@ -88,8 +96,15 @@ static void overlapping_and_impossible_ranges_are_refused(void **state)
 {
 	static const struct {
 		u64 start, size;
-	} bad[] = { { 0x1000, 0x100 }, { 0xfff, 2 }, { 0x10ff, 1 }, { 0, 0x100000 }, { 0x1080, 1 },
-		    { 0x5000, 0 }, { UINT64_MAX, 2 } };
+	} bad[] = {
+		{ 0x1000, 0x100 },
+		{ 0xfff, 2 },
+		{ 0x10ff, 1 },
+		{ 0, 0x100000 },
+		{ 0x1080, 1 },
+		{ 0x5000, 0 },
+		{ UINT64_MAX, 2 },
+	};
 	struct bus bus;
 	struct probe p = { 0 };
 

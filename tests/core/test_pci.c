@@ -88,7 +88,10 @@ static const struct device_ops fixed_ops = { .name = "fixed", .read = fixed_read
 static void init_function(struct function *f, struct irq_record *irq)
 {
 	static const struct pci_ids ids = {
-		.vendor = 0x1234, .device = 0x5678, .class = 0xff, .revision = 7,
+		.vendor = 0x1234,
+		.device = 0x5678,
+		.class = 0xff,
+		.revision = 7,
 	};
 
 	pci_device_init(&f->pci, &function_ops, f, &ids);
@@ -178,7 +181,8 @@ static void the_bus_is_enumerated_by_ports_and_by_ecam(void **state)
 
 	rig_init(&r);
 	for (u32 slot = 0; slot < PCI_SLOTS; slot++) {
-		u32 expected = slot == 0 ? 0x00081b36 : slot == SLOT ? 0x56781234 : 0xffffffff;
+		u32 expected = slot == 0 ? 0x00081b36 : slot == SLOT ? 0x56781234 :
+								       0xffffffff;
 
 		assert_int_equal(read_port(&r, slot, PCI_VENDOR_ID, 4), expected);
 		assert_int_equal(read_ecam(&r, slot, PCI_VENDOR_ID, 4), expected);

@@ -6,7 +6,9 @@
 #include "device/pic.h"
 #include "device/pm.h"
 
-enum { S5 = 5, SLP_EN = 1 << 13, SLP_TYP_SHIFT = 10 };
+enum { S5 = 5,
+       SLP_EN = 1 << 13,
+       SLP_TYP_SHIFT = 10 };
 
 static u32 in(const struct device_ops *ops, void *device, u32 offset, u32 size)
 {

@@ -110,8 +110,11 @@ static void messages_wait_for_the_guests_buffers(void **state)
 static void senseless_control_messages_are_counted(void **state)
 {
 	static const struct control_message bad[] = {
-		{ CONSOLE_PORTS, EVENT_PORT_READY, 1 }, { 0xffffffff, EVENT_PORT_OPEN, 1 },
-		{ 0, EVENT_PORT_READY, 0 }, { 0, EVENT_DEVICE_READY, 0 }, { 0, 77, 1 },
+		{ CONSOLE_PORTS, EVENT_PORT_READY, 1 },
+		{ 0xffffffff, EVENT_PORT_OPEN, 1 },
+		{ 0, EVENT_PORT_READY, 0 },
+		{ 0, EVENT_DEVICE_READY, 0 },
+		{ 0, 77, 1 },
 		{ 0, EVENT_PORT_ADD, 1 },
 	};
 
@@ -486,9 +489,12 @@ static void make_bad_indirect(struct guest_ring *r, u16 writable)
 }
 
 static const struct bad_ring bad_rings[] = {
-	{ VIRTQUEUE_BAD_INDEX, make_index_jump }, { VIRTQUEUE_BAD_HEAD, make_bad_head },
-	{ VIRTQUEUE_BAD_CHAIN, make_loop }, { VIRTQUEUE_BAD_BUFFER, make_far_buffer },
-	{ VIRTQUEUE_BAD_ORDER, make_disorder }, { VIRTQUEUE_BAD_INDIRECT, make_bad_indirect },
+	{ VIRTQUEUE_BAD_INDEX, make_index_jump },
+	{ VIRTQUEUE_BAD_HEAD, make_bad_head },
+	{ VIRTQUEUE_BAD_CHAIN, make_loop },
+	{ VIRTQUEUE_BAD_BUFFER, make_far_buffer },
+	{ VIRTQUEUE_BAD_ORDER, make_disorder },
+	{ VIRTQUEUE_BAD_INDIRECT, make_bad_indirect },
 };
 
 static void a_bad_ring_breaks_the_device_and_not_the_host(void **state)

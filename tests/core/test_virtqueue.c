@@ -219,8 +219,15 @@ static void a_buffer_outside_memory_is_a_fault(void **state)
 	static const struct {
 		u64 addr;
 		u32 len;
-	} bad[] = { { MEMORY, 1 }, { MEMORY - 1, 2 }, { ~0ULL, 1 }, { ~0ULL, 2 }, { 0, 0xffffffff },
-		    { 3ULL << 30, 16 }, { DATA, MEMORY } };
+	} bad[] = {
+		{ MEMORY, 1 },
+		{ MEMORY - 1, 2 },
+		{ ~0ULL, 1 },
+		{ ~0ULL, 2 },
+		{ 0, 0xffffffff },
+		{ 3ULL << 30, 16 },
+		{ DATA, MEMORY },
+	};
 	struct rig r;
 
 	rig_init(&r, false, false);
