@@ -212,10 +212,27 @@ $(BUILD)/tidy/%.c: %.c .clang-tidy
 format:
 	clang-format -i $(C_FILES)
 
+BENCH := $(addprefix $(BUILD)/bench/,floor measure load kvm_trace.so)
+
+$(BUILD)/bench/%: scripts/bench/%.c $(LIBCORE)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -MMD -MP $< $(LIBCORE) -o $@ $(LDLIBS)
+
+# No library of ours: it has to be loaded as fast as can be.
+$(BUILD)/bench/floor: scripts/bench/floor.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -static $< -o $@
+
+$(BUILD)/bench/%.so: scripts/bench/%.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -shared -fPIC $< -o $@ -ldl
+
+bench-programs: $(BENCH)
+
 ## bench: print each figure that docs/performance.md promises, beside its promise and its peer
 bench: setup
 	@scripts/setup helper
-	@$(AGAIN) all
+	@$(AGAIN) all bench-programs
 	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
 	@BUILD=$(BUILD) scripts/bench/run
 
@@ -239,5 +256,5 @@ clean:
 -include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
 .PHONY: all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
-        fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench install uninstall clean
+        fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean
 .DELETE_ON_ERROR:
