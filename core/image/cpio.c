@@ -118,6 +118,7 @@ static struct error *normalise(const char *path, char out[static PATH_BYTES_MAX]
 {
 	size_t n = 0;
 
+	out[0] = '\0';
 	if (!*path)
 		return error_create(ERROR_INVALID, "an empty path cannot go into an initramfs");
 	for (const char *p = path; *p;) {
@@ -221,6 +222,7 @@ static struct error *check(const struct cpio *c, const char *path, u32 mode, cha
 {
 	struct error *err;
 
+	*name = '\0';
 	if (c->finished)
 		return error_create(ERROR_INVALID, "'%s' comes too late: the initramfs is complete",
 				    path);
@@ -374,7 +376,7 @@ struct error *cpio_add_host_file(struct cpio *c, const char *path, const u32 *mo
 	struct buf CLEANUP(release_buf) data = BUF_INIT;
 	char name[PATH_BYTES_MAX];
 	int CLEANUP_CLOSE fd = -1;
-	struct stat before, after;
+	struct stat before = { 0 }, after = { 0 };
 	struct error *err;
 
 	err = check(c, path, mode ? *mode : 0, name);

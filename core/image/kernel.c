@@ -64,7 +64,7 @@ static struct error *describe_other(const u8 *data, size_t size)
 	return not_a_kernel("it is neither a bzImage nor an ELF file");
 }
 
-/* The file that path means; *ret is the caller's to free. */
+/* The file that path means; *ret is the caller's to free, NULL when memory is short. */
 static struct error *resolve(const char *path, char **ret)
 {
 	static const char *const in_tree[] = { "arch/x86/boot/bzImage", "vmlinux" };
@@ -80,7 +80,7 @@ static struct error *resolve(const char *path, char **ret)
 			return error_create(ERROR_FORMAT,
 					    "'%s' is not a kernel image: it is not a file", path);
 		*ret = strdup(path);
-		return *ret ? NULL : error_no_memory();
+		return NULL;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(in_tree); i++) {
 		char CLEANUP_FREE *candidate = NULL;
@@ -263,11 +263,12 @@ static struct error *open_image(const char *path, struct kernel_image **ret, str
 	char CLEANUP_FREE *file = NULL;
 	struct error *err = resolve(path, &file);
 
+	if (err && error_code(err) == ERROR_OS)
+		return err;
 	if (err)
-		return error_hint(err) ?
-			       err :
-			       error_with_hint(err,
-					       "give a bzImage, a vmlinux or a kernel build tree");
+		return error_with_hint(err, "give a bzImage, a vmlinux or a kernel build tree");
+	if (!file)
+		return error_no_memory();
 
 	int CLEANUP_CLOSE fd = open(file, O_RDONLY | O_CLOEXEC);
 

@@ -377,11 +377,13 @@ static struct error *need(struct search *s, const char *library, size_t who)
 
 static struct error *need_interpreter(struct search *s)
 {
-	struct candidate c = { .library = s->objects[0].dynamic.interpreter };
+	const struct object *program = s->objects;
+	struct candidate c = { 0 };
 	struct error *err;
 
-	if (!c.library)
+	if (!program || !program->dynamic.interpreter)
 		return NULL;
+	c.library = program->dynamic.interpreter;
 	if (strlen(c.library) >= sizeof(c.path))
 		return error_create(ERROR_FORMAT, "the interpreter of '%s' has too long a name",
 				    s->objects[0].path);

@@ -95,14 +95,14 @@ static void unlink_name(char **name)
 	free(*name);
 }
 
-/* A name beside path that nobody uses; *ret is the caller's to free. */
-static struct error *temporary_name(const char *path, u32 attempt, char **ret)
+/* A name beside path for an attempt, the caller's to free; NULL when memory is short. */
+static char *temporary_name(const char *path, u32 attempt)
 {
-	if (asprintf(ret, "%s.%d.%u.tmp", path, (int)getpid(), attempt) < 0) {
-		*ret = NULL;
-		return error_no_memory();
-	}
-	return NULL;
+	char *name;
+
+	if (asprintf(&name, "%s.%d.%u.tmp", path, (int)getpid(), attempt) < 0)
+		return NULL;
+	return name;
 }
 
 /*
@@ -114,11 +114,10 @@ static struct error *create_file(const char *dir, const char *path, char **name,
 	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, FILE_MODE);
 
 	for (u32 i = 0; fd < 0 && i < NAME_TRIES; i++) {
-		char CLEANUP_FREE *candidate = NULL;
-		struct error *err = temporary_name(path, i, &candidate);
+		char CLEANUP_FREE *candidate = temporary_name(path, i);
 
-		if (err)
-			return err;
+		if (!candidate)
+			return error_no_memory();
 		fd = open(candidate, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, FILE_MODE);
 		if (fd >= 0)
 			*name = no_free(candidate);
@@ -138,11 +137,10 @@ static struct error *give_name(int fd, const char *path, char **name)
 
 	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
 	for (u32 i = 0; i < NAME_TRIES; i++) {
-		char CLEANUP_FREE *candidate = NULL;
-		struct error *err = temporary_name(path, i, &candidate);
+		char CLEANUP_FREE *candidate = temporary_name(path, i);
 
-		if (err)
-			return err;
+		if (!candidate)
+			return error_no_memory();
 		if (!linkat(AT_FDCWD, from, AT_FDCWD, candidate, AT_SYMLINK_FOLLOW)) {
 			*name = no_free(candidate);
 			return NULL;

@@ -41,7 +41,7 @@ struct error *vmlinux_read(int fd, void *data, size_t size, u64 offset)
 		if (!n)
 			return error_with_hint(error_create(ERROR_FORMAT,
 							    "it is cut short at %llu bytes",
-							    (unsigned long long)(offset + done)),
+							    (unsigned long long)offset + done),
 					       "fetch or build it again");
 		done += n;
 	}
@@ -363,7 +363,7 @@ static struct error *read_headers(struct vmlinux *v, Elf64_Ehdr *e, Elf64_Phdr *
 static struct error *parse(struct vmlinux *v)
 {
 	Elf64_Ehdr e;
-	Elf64_Phdr ph[MAX_PROGRAM_HEADERS];
+	Elf64_Phdr ph[MAX_PROGRAM_HEADERS] = { 0 };
 	Elf64_Shdr CLEANUP_FREE *sh = NULL;
 	u64 elf_end = 0;
 	struct error *err;
