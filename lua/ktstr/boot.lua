@@ -154,6 +154,7 @@ local function prepare(given)
   local archive, module_paths = initramfs.build {
     files = given.files,
     modules = loaded,
+    channel_modules = modules.for_channel(kernel.modules),
     module_directory = "/lib/modules/" .. (kernel.release or "ktstr"),
   }
   local memory = boot.memory(given.memory, t, archive:size())

@@ -30,6 +30,9 @@ local etc = {
 
 local PLAIN, EXECUTABLE = tonumber("644", 8), tonumber("755", 8)
 
+-- The agent loads what this file lists before it opens its channel.
+local EARLY_MODULES = "/etc/ktstr/modules"
+
 local applets_of = {}
 
 --- The names that a busybox answers to; asked once.
@@ -112,10 +115,25 @@ local function sorted_keys(t)
   return keys
 end
 
---- Builds the archive.
---- files: see ktstr.boot. modules: what ktstr.modules resolved. Raises "not-found", "invalid", "format".
----@param options { files: table|nil, modules: ktstr.Module[]|nil, module_directory: string|nil }
----@return userdata cpio, string[] module_paths where the modules are in the guest, in load order
+-- Puts modules in, each once. Returns their paths in the guest, in load order.
+local function add_modules(archive, list, directory, added)
+  local paths = {}
+  for i, module in ipairs(list) do
+    local path = ("%s/%s"):format(directory, module.path)
+    if not added[path] then
+      archive:file(path, PLAIN, module.data)
+      added[path] = true
+    end
+    paths[i] = path
+  end
+  return paths
+end
+
+--- Builds the archive. files: see ktstr.boot. modules, channel_modules: what ktstr.modules found; the agent
+--- loads the latter by itself, before it can be asked. Raises "not-found", "invalid", "format".
+---@param options { files: table|nil, modules: ktstr.Module[]|nil, channel_modules: ktstr.Module[]|nil,
+---  module_directory: string|nil }
+---@return userdata cpio, string[] module_paths where `modules` are in the guest, in load order
 function initramfs.build(options)
   local archive = core.cpio()
   local entries = collect_files(options.files or {})
@@ -144,13 +162,12 @@ function initramfs.build(options)
     archive:host_file(guest, nil, entries[guest])
   end
 
-  local module_paths = {}
-  for i, module in ipairs(options.modules or {}) do
-    local path = ("%s/%s"):format(options.module_directory, module.path)
-    archive:file(path, PLAIN, module.data)
-    module_paths[i] = path
+  local directory, added = options.module_directory, {}
+  local early = add_modules(archive, options.channel_modules or {}, directory, added)
+  if #early > 0 then
+    archive:file(EARLY_MODULES, PLAIN, table.concat(early, "\n") .. "\n")
   end
-  return archive, module_paths
+  return archive, add_modules(archive, options.modules or {}, directory, added)
 end
 
 return initramfs

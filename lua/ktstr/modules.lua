@@ -84,13 +84,13 @@ function modules.resolve(directory, names)
   end
   local loadable = read_index(directory .. "/modules.order")
   local builtin = read_index(directory .. "/modules.builtin")
-  local order, state = {}, {}
+  local order, visited = {}, {}
 
   local function visit(name)
-    if state[name] or builtin[name] then
+    if visited[name] or builtin[name] then
       return
     end
-    state[name] = "visited"
+    visited[name] = true
     local path = loadable[name]
     if not path then
       local known = {}
@@ -112,6 +112,24 @@ function modules.resolve(directory, names)
     visit(name_of(name))
   end
   return order
+end
+
+-- The agent's channel needs these before it can be told anything; Debian's 6.1 has them as modules.
+local channel_drivers = { "virtio_pci", "virtio_console" }
+
+--- The drivers of the agent's channel that this kernel has as modules, in load order. What is neither a
+--- module nor known to be built in is left out: the guest will say what it lacks.
+---@param directory string|nil
+---@return ktstr.Module[]
+function modules.for_channel(directory)
+  local names = {}
+  local loadable = directory and read_index(directory .. "/modules.order") or {}
+  for _, name in ipairs(channel_drivers) do
+    if loadable[name] then
+      names[#names + 1] = name
+    end
+  end
+  return modules.resolve(directory, names)
 end
 
 return modules

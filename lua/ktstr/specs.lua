@@ -1,5 +1,6 @@
 -- `ktstr test`: runs busted inside this process. busted counts failures into its exit status, where two
 -- would read as ktstr's "could not run": so the status is made here, from busted's own events.
+local core = require "ktstr.core"
 local errors = require "ktstr.errors"
 local report = require "ktstr.report"
 local status = require "ktstr.status"
@@ -26,7 +27,7 @@ local function count(tally, one)
   tally.worst = status.worse(tally.worst, one)
 end
 
--- An element's file, for ones that are not tests: reading it failed.
+-- What was raised, as it was raised; nil for a file that could not be read.
 local function raised(trace)
   return type(trace) == "table" and trace.message or nil
 end
@@ -37,6 +38,8 @@ local function watch(busted, tally)
     if result == "failure" then
       count(tally, status.FAILED)
     end
+    -- What is left is not run; busted itself would go on after the error.
+    busted.skipAll = busted.skipAll or core.interrupted() ~= nil
     -- A machine that a failed test left behind is nobody's any more.
     if result ~= "success" and vm.live_count() > 0 then
       collectgarbage()

@@ -200,7 +200,9 @@ describe("modules", function()
     directory = os.tmpname()
     os.remove(directory)
     assert(os.execute("mkdir -p " .. directory .. "/kernel") == 0)
-    write("modules.order", "kernel/net-core.ko\nkernel/veth.ko\nkernel/zipped.ko\nkernel/gone.ko\n")
+    write("modules.order", "kernel/net-core.ko\nkernel/veth.ko\nkernel/zipped.ko\nkernel/gone.ko\n"
+      .. "kernel/virtio_console.ko\n")
+    write("kernel/virtio_console.ko", module_with "net-core")
     write("modules.builtin", "kernel/virtio.ko\n")
     write("kernel/net-core.ko", module_with "virtio")
     write("kernel/veth.ko", module_with "net-core,zipped")
@@ -223,6 +225,17 @@ describe("modules", function()
     assert.same({ base .. "net-core.ko", base .. "zipped.ko", base .. "veth.ko" },
       core.machines[#core.machines].loaded)
     assert.equals(module_with "", core.archive.entries[base .. "zipped.ko"].data)
+  end)
+
+  it("that the agent's channel needs are listed for it, and put in once", function()
+    booted { modules = { "net_core" } }
+    local base = "/lib/modules/7.3.4-fake/kernel/"
+    assert.equals(base .. "net-core.ko\n" .. base .. "virtio_console.ko\n",
+      core.archive.entries["/etc/ktstr/modules"].data)
+    assert.same({ base .. "net-core.ko" }, core.machines[#core.machines].loaded)
+    core.modules = nil
+    booted {}
+    assert.is_nil(core.archive.entries["/etc/ktstr/modules"])
   end)
 
   it("that are built in need nothing", function()

@@ -76,10 +76,13 @@ end
 --- A file with these contents, removed when the test ends.
 ---@param text string
 ---@param finally fun(f: fun())
+---@param suffix string|nil
 ---@return string path
-function support.temporary_file(text, finally)
-  local path = os.tmpname()
+function support.temporary_file(text, finally, suffix)
+  local base = os.tmpname()
+  local path = base .. (suffix or "")
   finally(function()
+    os.remove(base)
     os.remove(path)
   end)
   local file = assert(io.open(path, "wb"))
@@ -107,10 +110,12 @@ function support.script(text, finally, env)
   return result
 end
 
---- Starts the text as a script, waits until it has printed a line, sends a signal, and waits for its end.
----@return { status: integer|nil, signal: integer|nil }, string pid
-function support.signal_script(text, number, finally)
-  local path = support.temporary_file(text, finally)
+--- Starts `ktstr COMMAND` on the text, waits until it has printed something, sends a signal, and waits for
+--- its end.
+---@param command "script"|"test"
+---@return { status: integer|nil, signal: integer|nil }, string path
+function support.signal_while(command, text, number, finally)
+  local path = support.temporary_file(text, finally, "_spec.lua")
   local read_end, write_end = assert(unistd.pipe())
   local pid = assert(unistd.fork())
   if pid == 0 then
@@ -119,7 +124,7 @@ function support.signal_script(text, number, finally)
     unistd.close(read_end)
     unistd.close(write_end)
     require("posix.stdlib").setenv("KTSTR_TINY", support.tiny_kernel)
-    unistd.exec(support.program, { "script", path })
+    unistd.exec(support.program, { command, path })
     unistd._exit(127)
   end
   unistd.close(write_end)

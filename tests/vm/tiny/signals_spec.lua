@@ -63,7 +63,7 @@ for moment, text in pairs(moments) do
   describe("a signal " .. moment, function()
     for name, number in pairs { SIGINT = signal.SIGINT, SIGTERM = signal.SIGTERM } do
       it("ends the script: " .. name, function()
-        local r, path = support.signal_script(BOOT .. text, number, finally)
+        local r, path = support.signal_while("script", BOOT .. text, number, finally)
         -- One that had nothing left to do may have ended by itself.
         local fine = r.status == statuses[number] or (moment:find "before" and r.status == 0)
         assert.is_true(fine, ("status %s, signal %s"):format(tostring(r.status), tostring(r.signal)))
@@ -72,9 +72,34 @@ for moment, text in pairs(moments) do
     end
 
     it("that cannot be caught leaves nothing: SIGKILL", function()
-      local r, path = support.signal_script(BOOT .. text, signal.SIGKILL, finally)
+      local r, path = support.signal_while("script", BOOT .. text, signal.SIGKILL, finally)
       assert.is_true(r.signal == signal.SIGKILL or moment:find "before" ~= nil and r.status == 0)
       assert.same({}, support.processes_with(path))
     end)
   end)
 end
+
+describe("a signal to ktstr test", function()
+  for name, number in pairs { SIGINT = signal.SIGINT, SIGTERM = signal.SIGTERM } do
+    it("ends it without running what is left: " .. name, function()
+      local marker = os.tmpname()
+      finally(function()
+        os.remove(marker)
+      end)
+      local spec = BOOT .. ([[
+        it("sleeps", function()
+          local vm = boot "echo"
+          print "x"
+          vm:sleep(60)
+        end)
+        it("is never run", function()
+          os.remove "%s"
+        end)
+      ]]):format(marker)
+      local r, path = support.signal_while("test", spec, number, finally)
+      assert.equals(statuses[number], r.status)
+      assert.is_truthy(io.open(marker)):close()
+      assert.same({}, support.processes_with(path))
+    end)
+  end
+end)

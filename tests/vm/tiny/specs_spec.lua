@@ -7,12 +7,7 @@ local options = { kernel = os.getenv "KTSTR_TINY", cmdline = "tiny.run=echo" }
 ]]
 
 local function run(text, ...)
-  local path = support.temporary_file(PRELUDE .. text, finally)
-  local spec = path .. "_spec.lua"
-  assert(os.rename(path, spec))
-  finally(function()
-    os.remove(spec)
-  end)
+  local spec = support.temporary_file(PRELUDE .. text, finally, "_spec.lua")
   local process = require "ktstr.process"
   local result = process.run({ support.program, "test", spec, ... },
     { env = { KTSTR_TINY = support.tiny_kernel } })

@@ -1,0 +1,13 @@
+-- The examples do what the documentation says they do.
+local support = require "tests.vm.support"
+
+describe("docs/examples", function()
+  it("first.lua ends with the kernel's release, the table and PASS", function()
+    local r = support.ktstr("script", "docs/examples/first.lua")
+    assert.same({ 0, "" }, { r.status, r.stderr })
+    assert.matches("\n  kernel %d+%.%d+%S*, topology 1n1l2c1t %(2 CPUs%)\n", r.stdout)
+    assert.matches("\n  cgroup +workers +work .-\n  cg_0 +2  SpinWait .-\n  cg_1 +2  Bursty .-\nPASS\n",
+      r.stdout)
+    assert.matches("\n1 passed, 0 failed\n$", r.stdout)
+  end)
+end)
