@@ -9,6 +9,7 @@
 
 static struct {
 	volatile sig_atomic_t signal;
+	bool unwinding; /* somebody has been told */
 	int fd;
 	void (*hook)(void *arg);
 	void *arg;
@@ -70,7 +71,10 @@ int interrupt_fd(void)
 
 struct error *interrupt_error(void)
 {
-	alarm(INTERRUPT_UNWIND_S);
+	// Once: a script that catches every error must not put the end off for ever.
+	if (!interrupt.unwinding)
+		alarm(INTERRUPT_UNWIND_S);
+	interrupt.unwinding = true;
 	return error_create(ERROR_INTERRUPTED, "interrupted by %s",
 			    interrupt.signal == SIGTERM ? "SIGTERM" : "SIGINT");
 }
