@@ -33,6 +33,8 @@ local PLAIN, EXECUTABLE = tonumber("644", 8), tonumber("755", 8)
 -- The agent loads what this file lists before it opens its channel.
 local EARLY_MODULES = "/etc/ktstr/modules"
 
+local LOADER_CACHE = "/etc/ld.so.cache"
+
 local applets_of = {}
 
 --- The names that a busybox answers to; asked once.
@@ -72,8 +74,13 @@ local function add_host_file(entries, guest, path)
     errors.raise("not-found", ("files: there is no readable file '%s' on the host"):format(path))
   end
   entries[guest] = path
-  for _, library in ipairs(core.elf_needed(path)) do
+  local libraries = core.elf_needed(path)
+  for _, library in ipairs(libraries) do
     entries[library] = entries[library] or library
+  end
+  -- Without it the guest's loader looks into the default directories alone.
+  if #libraries > 0 and host.is_readable(LOADER_CACHE) then
+    entries[LOADER_CACHE] = entries[LOADER_CACHE] or LOADER_CACHE
   end
 end
 
