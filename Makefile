@@ -141,13 +141,13 @@ kernels: all
 demo: setup
 	@$(AGAIN) all
 	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
-	scripts/with-kvm $(KTSTR) script docs/examples/first.lua
+	KTSTR_KERNEL=$${KTSTR_KERNEL:-$(DEMO_KERNEL)} scripts/with-kvm $(KTSTR) script docs/examples/first.lua
 
 ## check: set up, build, and run a representative slice of the tests (under 15 minutes)
 check: setup
 	@$(AGAIN) all tests
 	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
-	@BUILD=$(BUILD) scripts/run-tests core lua tiny stock
+	@BUILD=$(BUILD) KTSTR_KERNEL=$${KTSTR_KERNEL:-$(DEMO_KERNEL)} scripts/run-tests core lua tiny stock
 
 ## check-all: everything: all kernels, the long tests, sanitizers, fuzzing, lint
 check-all: setup

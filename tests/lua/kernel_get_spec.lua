@@ -252,10 +252,10 @@ SHA256: 4444
 ]]
 
 describe("getting a kernel", function()
-  local box, saved, quiet
+  local box, extract, quiet
   before_each(function()
     box = sandbox()
-    saved = { extract = core.kernel_extract, interrupted = core.interrupted }
+    extract = core.kernel_extract
     box.setenv("FAKE", box.directory)
     box.setenv("PATH", box.directory .. "/bin:" .. os.getenv "PATH")
     files.make_directory(box.directory .. "/bin")
@@ -270,7 +270,7 @@ describe("getting a kernel", function()
     quiet = progress.new({ write = function() end, flush = function() end }, false)
   end)
   after_each(function()
-    core.kernel_extract, core.interrupted = saved.extract, saved.interrupted
+    core.kernel_extract = extract
     box.undo()
   end)
 
@@ -374,10 +374,10 @@ describe("getting a kernel", function()
 
   it("ends the download and leaves nothing when interrupted", function()
     files.write(box.directory .. "/hang", "")
-    core.interrupted = function()
+    local function interrupted()
       return files.exists(box.directory .. "/downloading") and 15 or nil
     end
-    local err = raised(debian.get, "7.3", "cloud", quiet)
+    local err = raised(fixture.with_interruption, interrupted, debian.get, "7.3", "cloud", quiet)
     assert.equal("interrupted", err.code)
     assert.same({}, leftovers())
     local pid = tonumber(files.read(box.directory .. "/downloading"))

@@ -70,13 +70,11 @@ describe("kernel versions", function()
 end)
 
 describe("the kernel cache", function()
-  local box, saved_interrupted
+  local box
   before_each(function()
     box = sandbox()
-    saved_interrupted = core.interrupted
   end)
   after_each(function()
-    core.interrupted = saved_interrupted
     box.undo()
   end)
 
@@ -194,11 +192,11 @@ describe("the kernel cache", function()
     local fd = fcntl.open(cache.directory() .. "/.lock", fcntl.O_RDWR + fcntl.O_CREAT, tonumber("644", 8))
     require("ffi").C.flock(fd, 2)
     local waited = 0
-    local err = raised(cache.with_temporary, function()
+    local function interrupted()
+      return waited > 0 and 2 or nil
+    end
+    local err = raised(fixture.with_interruption, interrupted, cache.with_temporary, function()
       waited = waited + 1
-      core.interrupted = function()
-        return 2
-      end
     end, error)
     unistd.close(fd)
     assert.equal("interrupted", err.code)

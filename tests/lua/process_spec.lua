@@ -63,16 +63,11 @@ describe("a program", function()
 
   it("is ended with all that it started when ktstr is interrupted", function()
     local box = sandbox()
-    local core = require "ktstr.core"
-    local saved = core.interrupted
-    finally(function()
-      core.interrupted = saved
-      box.undo()
-    end)
-    core.interrupted = function()
+    finally(box.undo)
+    local function interrupted()
       return files.exists(box.directory .. "/pid") and 15 or nil
     end
-    local err = raised(process.run, { "sh", "-c", [[
+    local err = raised(fixture.with_interruption, interrupted, process.run, { "sh", "-c", [[
       sh -c 'echo $$ > pid.new; mv pid.new pid; exec sleep 600' & trap "" TERM; wait; wait; sleep 600
     ]] }, { cwd = box.directory })
     assert.equal("interrupted", err.code)
@@ -94,8 +89,9 @@ describe("a program", function()
       luajit caller.lua & caller=$!
       n=0; while [ ! -e pid ] && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
       kill -9 $caller; read pid < pid
-      n=0; while kill -0 $pid 2>/dev/null && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
-      kill -0 $pid 2>/dev/null && echo alive || echo gone
+      alive() { grep -q '^State:[[:space:]]*[^Z]' /proc/$pid/status 2>/dev/null; }
+      n=0; while alive && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
+      alive && echo alive || echo gone
     ]] }, { cwd = box.directory })
     assert.equal("gone\n", result.stdout)
   end)

@@ -41,4 +41,18 @@ function fixture.sandbox()
   return box
 end
 
+--- Calls f while `interrupted` answers for the signals that came. The runner of the specs asks the core
+--- too, after each of them: so no longer than the call.
+function fixture.with_interruption(interrupted, f, ...)
+  local core = require "ktstr.core"
+  local saved = core.interrupted
+  core.interrupted = interrupted
+  local results = { pcall(f, ...) }
+  core.interrupted = saved
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return unpack(results, 2)
+end
+
 return fixture
