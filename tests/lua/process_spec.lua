@@ -89,7 +89,7 @@ describe("a program", function()
       luajit caller.lua & caller=$!
       n=0; while [ ! -e pid ] && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
       kill -9 $caller; read pid < pid
-      alive() { grep -q '^State:[[:space:]]*[^Z]' /proc/$pid/status 2>/dev/null; }
+      alive() { grep -q '^State:.*[RSDT] ' /proc/$pid/status 2>/dev/null; }
       n=0; while alive && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
       alive && echo alive || echo gone
     ]] }, { cwd = box.directory })
