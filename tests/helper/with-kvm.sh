@@ -7,6 +7,9 @@
 #
 # usage: tests/helper/with-kvm.sh [PATTERN]     runs the tests whose names match
 
+# What is in single quotes is for a shell in the helper.
+# shellcheck disable=SC2016
+
 set -u
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P) || exit 2
@@ -231,6 +234,15 @@ kvm_inside() {
 	${CC:-cc} -o kvm kvm.c && helper ./kvm && helper grep -qw svm /proc/cpuinfo
 }
 
+# Why: see "Lost interrupts" in docs/helper.md.
+interrupted() {
+	local script='awk "/hpet2/ { print \$2 }" /proc/interrupts' before after
+	before=$(helper sh -c "$script; sleep 2; $script")
+	after=${before#*$'\n'}
+	echo "$before"
+	[ $((after - ${before%%$'\n'*})) -ge 100 ]
+}
+
 directly_inside() {
 	[ "$(helper "$with_kvm" sh -c 'echo $KTSTR_IN_HELPER')" = 1 ]
 }
@@ -393,6 +405,7 @@ check "a program built anew is seen while the old one runs in the helper" rebuil
 check "two commands run at once in one helper" concurrent
 check "commands beyond the number of ports wait their turn" more_than_ports
 check "/dev/kvm works inside" kvm_inside
+check "the HPET interrupts the helper all the time" interrupted
 check "with-kvm inside runs directly" directly_inside
 check "the helper has the host's time, and a TSC it trusts" clocks
 check "a terminal is carried" terminal
