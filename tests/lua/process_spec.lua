@@ -2,6 +2,7 @@
 
 local fixture = require "tests.lua.sandbox"
 local files = require "ktstr.kernels.files"
+local unistd = require "posix.unistd"
 local process = require "ktstr.process"
 local progress = require "ktstr.kernels.progress"
 
@@ -83,12 +84,12 @@ describe("a program", function()
       package.path = %q
       package.preload["ktstr.core"] = function() return { error_metatable = {} } end
       require("ktstr.process").run { "sh", "-c", "echo $$ > pid.new; mv pid.new pid; exec sleep 600" }
-    ]]):format(package.path))
+    ]]):format(unistd.getcwd() .. "/lua/?.lua;" .. package.path))
     -- Every wait has a bound: 10 s.
     local result = process.run({ "sh", "-c", [[
       luajit caller.lua & caller=$!
       n=0; while [ ! -e pid ] && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
-      kill -9 $caller; read pid < pid
+      kill -9 $caller; read pid < pid || { echo "never started"; exit; }
       alive() { grep -q '^State:.*[RSDT] ' /proc/$pid/status 2>/dev/null; }
       n=0; while alive && [ $n -lt 500 ]; do sleep 0.02; n=$((n + 1)); done
       alive && echo alive || echo gone
