@@ -38,7 +38,7 @@ end
 
 function commands.test(args)
   -- Loaded before busted takes its snapshot: a second load of a file would make a second library.
-  require "ktstr"
+  require "ktstr"()
   return require("ktstr.specs").run(args)
 end
 

@@ -1,48 +1,62 @@
--- The public face: what require "ktstr" gives a script.
-local boot = require "ktstr.boot"
+-- The public face: what require "ktstr" gives a script. Each part is loaded when it is first used: a script
+-- that only boots a machine does not wait for what judges tests.
 local core = require "ktstr.core"
-local cpuset = require "ktstr.cpuset"
-local errors = require "ktstr.errors"
-local num = require "ktstr.num"
-local test = require "ktstr.test"
-local topology = require "ktstr.topology"
-local work = require "ktstr.work"
 
 ---@class ktstr
-local ktstr = {}
+---@field version string
+---@field boot fun(options: ktstr.BootOptions|nil): ktstr.VM boots a machine
+---@field test fun(name: string, options: ktstr.TestOptions|fun(t: ktstr.Test), fn: fun(t: ktstr.Test)|nil)
+---  declares a test
+---@field work table<string, fun(params: table|nil): ktstr.Work> work types by name:
+---  ktstr.work.Bursty { burst_ms = 50, sleep_ms = 100 }
+---@field cpuset table places in a topology: ktstr.cpuset.llc(0), numa(i), range(a, b), exact("0-3,8")
+---@field topology fun(value: string|table): ktstr.Topology counts and where each CPU sits, without a machine
+---@field errors table errors.is(e [, code]) tells ktstr's errors from others; their fields are code, message
+---  and hint
+---@field num fun(value: any): number a kernel value as a Lua number
+local ktstr = { version = core.version }
 
----@type string
-ktstr.version = core.version
+local parts = {
+  boot = function()
+    return require("ktstr.boot").boot
+  end,
+  test = function()
+    return require("ktstr.test").declare
+  end,
+  work = function()
+    return require("ktstr.work").constructors
+  end,
+  cpuset = function()
+    local cpuset = require "ktstr.cpuset"
+    return { llc = cpuset.llc, numa = cpuset.numa, range = cpuset.range, exact = cpuset.exact }
+  end,
+  topology = function()
+    return require("ktstr.topology").parse
+  end,
+  errors = function()
+    return { is = require("ktstr.errors").is }
+  end,
+  num = function()
+    return require "ktstr.num"
+  end,
+}
 
---- Boots a machine. See ktstr.BootOptions.
----@param options ktstr.BootOptions|nil
----@return ktstr.VM
-ktstr.boot = boot.boot
-
---- Declares a test. See ktstr.TestOptions and ktstr.Test.
----@param name string
----@param options ktstr.TestOptions|fun(t: ktstr.Test)
----@param fn fun(t: ktstr.Test)|nil
-ktstr.test = test.declare
-
---- Work types by name: ktstr.work.Bursty { burst_ms = 50, sleep_ms = 100 }
----@type table<string, fun(params: table|nil): ktstr.Work>
-ktstr.work = work.constructors
-
---- Places in a topology: ktstr.cpuset.llc(0), numa(i), range(a, b), exact("0-3,8").
-ktstr.cpuset = { llc = cpuset.llc, numa = cpuset.numa, range = cpuset.range, exact = cpuset.exact }
-
---- A topology without a machine: counts and where each CPU sits.
----@param value string|table
----@return ktstr.Topology
-ktstr.topology = topology.parse
-
---- errors.is(e [, code]) tells ktstr's errors from others; their fields are code, message and hint.
-ktstr.errors = { is = errors.is }
-
---- A kernel value as a Lua number.
----@param value any
----@return number
-ktstr.num = num
+setmetatable(ktstr, {
+  __index = function(self, name)
+    local load = parts[name]
+    if load then
+      local part = load()
+      rawset(self, name, part)
+      return part
+    end
+  end,
+  --- Loads every part.
+  __call = function(self)
+    for name in pairs(parts) do
+      local _ = self[name]
+    end
+    return self
+  end,
+})
 
 return ktstr

@@ -1,9 +1,8 @@
 -- `ktstr script FILE [ARGS]`: reads a Lua file, then runs the tests that it declared.
+local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local host = require "ktstr.host"
-local report = require "ktstr.report"
 local status = require "ktstr.status"
-local test = require "ktstr.test"
 
 local script = {}
 
@@ -18,6 +17,7 @@ local function load_file(path)
 end
 
 local function run_tests(declared, out)
+  local report, test = require "ktstr.report", require "ktstr.test"
   local results, worst = {}, status.PASSED
   for i, one in ipairs(declared) do
     local result = test.run(one)
@@ -41,7 +41,7 @@ end
 function script.run(path, args)
   local chunk = load_file(path)
   local declared = {}
-  test.set_sink(function(one)
+  declarations.set_sink(function(one)
     declared[#declared + 1] = one
   end)
   -- Modules that lie beside the script are found whatever the working directory is.
@@ -49,7 +49,7 @@ function script.run(path, args)
   package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(directory, directory, package.path)
   _G.arg = { [0] = path, unpack(args) }
   chunk(unpack(args))
-  test.set_sink(nil)
+  declarations.set_sink(nil)
   return #declared > 0 and run_tests(declared, io.stdout) or status.PASSED
 end
 

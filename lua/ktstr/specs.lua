@@ -1,6 +1,7 @@
 -- `ktstr test`: runs busted inside this process. busted counts failures into its exit status, where two
 -- would read as ktstr's "could not run": so the status is made here, from busted's own events.
 local core = require "ktstr.core"
+local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local report = require "ktstr.report"
 local status = require "ktstr.status"
@@ -108,7 +109,7 @@ local function hook_core(tally)
   package.loaded["busted.core"] = function()
     local busted = create()
     watch(busted, tally)
-    test.set_sink(declare_in(busted, tally))
+    declarations.set_sink(declare_in(busted, tally))
     tally.busted = busted
     return busted
   end
@@ -148,7 +149,7 @@ function specs.run(args)
   -- A project's .busted may name an interpreter for busted to start: this process is the one.
   _G.arg = { [0] = "ktstr test", "--ignore-lua", unpack(args) }
   local ok, e = pcall(start, run, { standalone = false })
-  test.set_sink(nil)
+  declarations.set_sink(nil)
   if not ok and getmetatable(e) ~= Exit then
     error(e, 0)
   end

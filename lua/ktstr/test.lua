@@ -1,6 +1,7 @@
 -- ktstr.test: declares a test, and runs one: a machine of its own, cgroups, workers, checks, a verdict.
 local boot = require "ktstr.boot"
 local checks = require "ktstr.checks"
+local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local expect = require "ktstr.expect"
 local host = require "ktstr.host"
@@ -274,14 +275,6 @@ function test.run(declared)
   return result
 end
 
-local sink
-
---- Who takes in declarations from now on.
----@param f fun(declared: table)|nil
-function test.set_sink(f)
-  sink = f
-end
-
 --- Declares a test. It runs when the file has been read (`ktstr script`), or as an `it` (`ktstr test`).
 ---   ktstr.test("two groups share a CPU", { topology = "1n1l1c1t" }, function(t) ... end)
 --- Raises "invalid" for options that make no sense.
@@ -299,11 +292,13 @@ function test.declare(name, given, fn)
   end
   options.check(("ktstr.test(\"%s\")"):format(name), given, test.rules)
   checks.merge(given.checks)
-  if not sink then
+  local added = declarations.add {
+    name = name, options = given or {}, fn = fn, declared_at = debug.getinfo(2, "Sl"),
+  }
+  if not added then
     errors.refuse("invalid", ("ktstr.test(\"%s\") was called where no tests are collected"):format(name),
       "run the file with 'ktstr script' or 'ktstr test'")
   end
-  sink { name = name, options = given or {}, fn = fn, declared_at = debug.getinfo(2, "Sl") }
 end
 
 return test

@@ -6,6 +6,7 @@ local raised = support.raised
 local report = load "ktstr.report"
 local status = load "ktstr.status"
 local test = load "ktstr.test"
+local declarations = load "ktstr.declarations"
 local vm_module = load "ktstr.vm"
 
 local S, MS = 1e9, 1e6
@@ -17,7 +18,7 @@ end
 
 local function run(options, fn)
   local declared
-  test.set_sink(function(one)
+  declarations.set_sink(function(one)
     declared = one
   end)
   ktstr.test("the test", options, fn)
@@ -280,7 +281,7 @@ describe("a test", function()
   end)
 
   it("needs somebody who collects tests", function()
-    test.set_sink(nil)
+    declarations.set_sink(nil)
     assert.matches("run the file with 'ktstr script' or 'ktstr test'",
       tostring(raised(ktstr.test, "x", function() end)))
   end)
