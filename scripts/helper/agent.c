@@ -86,9 +86,10 @@ static void set_clock(const void *data)
 
 	int64_t off = (int64_t)(host - (now.tv_sec * 1000000000ull + now.tv_nsec));
 
-	// The firmware's clock counts seconds, and the host may have slept. Smaller differences
-	// are left alone: another command may be measuring.
-	if (off < -50000000 || off > 50000000) {
+	// The firmware's clock counts seconds, and the host may have slept. A clock that is behind
+	// the host's makes files from the future, and is corrected. One that seems ahead may only
+	// show how long the frame was under way: then another command that measures is worth more.
+	if (off > 50000000 || off < -2000000000) {
 		struct timespec right = { host / 1000000000, host % 1000000000 };
 
 		clock_settime(CLOCK_REALTIME, &right);
