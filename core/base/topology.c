@@ -67,6 +67,11 @@ struct error *topology_check(const struct topology *t)
 
 	for (u32 i = 0; i < t->nodes; i++) {
 		llcs += t->node_llcs[i];
+		// The kernel numbers nodes that have CPUs first: any other order would not be the guest's.
+		if (i && t->node_llcs[i] && !t->node_llcs[i - 1])
+			return error_create(ERROR_INVALID,
+					    "node %u has no LLC, and node %u has: nodes with memory only come last",
+					    i - 1, i);
 		if (t->node_memory[i] % MEMORY_UNIT)
 			return error_create(ERROR_INVALID, "memory of node %u is not a multiple of 2 MiB", i);
 	}

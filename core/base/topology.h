@@ -2,7 +2,7 @@
 /*
  * The CPU topology of a machine: NUMA nodes, LLCs, cores, SMT threads.
  * Depends on nothing. CPUs, LLCs and nodes are numbered from 0, in the kernel's order.
- * A node without LLCs has memory only.
+ * A node without LLCs has memory only; such nodes come last, as the kernel numbers them.
  */
 #ifndef BASE_TOPOLOGY_H
 #define BASE_TOPOLOGY_H

@@ -98,8 +98,12 @@ local function create(text, nodes, cores, threads, distances)
   check_count(text, cores, "cores", MAX_CPUS)
   check_count(text, threads, "threads", MAX_THREADS)
   local llcs = 0
-  for _, node in ipairs(nodes) do
+  for i, node in ipairs(nodes) do
     llcs = llcs + node.llcs
+    if i > 1 and node.llcs > 0 and nodes[i - 1].llcs == 0 then
+      refuse(text, "node %d has no LLC and node %d has: nodes with memory only come last, as the kernel "
+        .. "numbers them", i - 2, i - 1)
+    end
   end
   check_count(text, llcs, "LLCs", MAX_CPUS)
   local cpus = llcs * cores * threads

@@ -55,9 +55,8 @@ struct uneven_topology {
 static const struct uneven_topology uneven_topologies[] = {
 	{ "uneven", 2, 4, 2, { 1, 3 }, { 1, 2 } },
 	{ "memory only", 3, 3, 2, { 2, 1, 0 }, { 2, 2, 4 } },
-	{ "first node memory only", 3, 2, 2, { 0, 5, 2 }, { 1, 4, 1 } },
 	{ "node without memory", 4, 5, 1, { 1, 1, 7, 3 }, { 4, 0, 0, 3 } },
-	{ "holes between", 6, 1, 3, { 1, 0, 20, 0, 0, 9 }, { 1, 1, 1, 1, 1, 1 } },
+	{ "several memory only", 6, 1, 3, { 1, 20, 9, 0, 0, 0 }, { 1, 1, 1, 1, 1, 1 } },
 	{ "id 255", 2, 32, 1, { 1, 4 }, { 1, 1 } },
 	{ "wide ids", 8, 2, 2, { 1, 1, 1, 1, 1, 1, 1, 33 }, { 1, 1, 1, 1, 1, 1, 1, 1 } },
 };

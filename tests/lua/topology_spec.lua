@@ -65,18 +65,24 @@ describe("a topology table", function()
 
   it("may have nodes of different sizes, and nodes of memory only", function()
     local t = topology.parse {
-      nodes = { { llcs = 2, memory = "1G" }, { llcs = 0, memory = "512M" }, { llcs = 1, memory = "512M" } },
+      nodes = { { llcs = 2, memory = "1G" }, { llcs = 1, memory = "512M" }, { llcs = 0, memory = "512M" } },
       cores = 2,
       threads = 2,
       distances = { { 10, 20, 30 }, { 20, 10, 40 }, { 30, 40, 10 } },
     }
     assert.equals(12, t.cpus)
-    assert.same({}, t:node_cpus(1))
-    assert.same({ 8, 9, 10, 11 }, t:node_cpus(2))
+    assert.same({ 8, 9, 10, 11 }, t:node_cpus(1))
+    assert.same({}, t:node_cpus(2))
     assert.equals(2 * 2 ^ 30, t:own_memory())
     local m = t:for_machine(2 * 2 ^ 30)
-    assert.same({ llcs = 0, memory = 512 * 2 ^ 20 }, m.nodes[2])
+    assert.same({ llcs = 0, memory = 512 * 2 ^ 20 }, m.nodes[3])
     assert.same({ 20, 10, 40 }, m.distances[2])
+  end)
+
+  it("has its nodes of memory only last, as the kernel numbers them", function()
+    local ok, e = pcall(topology.parse, { nodes = { { llcs = 0, memory = "512M" }, { llcs = 1, memory = "1G" } }, cores = 1 })
+    assert.is_false(ok)
+    assert.matches("node 0 has no LLC and node 1 has", e.message)
   end)
 
   it("is refused when it contradicts itself", function()
