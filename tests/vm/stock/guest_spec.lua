@@ -13,6 +13,7 @@ setup(function()
     timeout = 1800 + EXECS,
     cmdline = "ktstr.spec=1",
     files = { "/usr/bin/env", ["/opt/hosts"] = "/etc/hostname" },
+    modules = { "vxlan" }, -- depends on others
   }
 end)
 
@@ -96,6 +97,14 @@ describe("vm:exec", function()
     assert.is_true(collectgarbage "count" - memory < 256)
     assert.same({}, vm.channel.programs)
     assert.same({}, vm.channel.pending)
+  end)
+end)
+
+describe("modules", function()
+  it("are loaded with what they depend on", function()
+    local loaded = vm:exec({ "cat", "/proc/modules" }).stdout
+    assert.matches("vxlan %d+ 0 %-", "\n" .. loaded)
+    assert.matches("\nudp_tunnel %d+ %d+ vxlan,", "\n" .. loaded)
   end)
 end)
 

@@ -46,8 +46,10 @@ local function check(vm)
   end
 end
 
-local ours = { "ACPI:", "ACPI BIOS", "ACPI Error", "ACPI Warning", "TSC", "tsc", "topolog", "APIC", "SRAT", "SLIT", "NUMA",
-  "sched_domain" }
+local ours = {
+  "ACPI:", "ACPI BIOS", "ACPI Error", "ACPI Warning", "TSC", "tsc", "topolog", "APIC", "SRAT", "SLIT", "NUMA",
+  "sched_domain",
+}
 -- A PCI root without _PXM; QEMU's machines have none either.
 local NO_PXM = "pci_bus 0000:00: Unknown NUMA node; performance will be reduced"
 
