@@ -238,12 +238,13 @@ bench: setup
 
 ## install, uninstall: under PREFIX (/usr/local), below DESTDIR
 install: all
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/examples
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/docs/examples
 	install -m 755 $(BUILD)/ktstr $(DESTDIR)$(BINDIR)/ktstr
 	install -m 755 $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox $(DESTDIR)$(LIBDIR)/guest
 	cd lua && find ktstr -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DATADIR))/lua/{} \;
-	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)
-	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/examples
+	install -m 644 README.md LICENSE CONTRIBUTING.md $(DESTDIR)$(DOCDIR)
+	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)/docs
+	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/docs/examples
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/ktstr
