@@ -13,8 +13,8 @@
 #include "kvm/micro.h"
 
 /* A micro guest takes microseconds, some milliseconds where all is emulated. */
-#define GUEST_LIMIT (1500 * NSEC_PER_MSEC)
-#define PROBE_LIMIT (4 * NSEC_PER_SEC)
+#define GUEST_LIMIT (5 * NSEC_PER_SEC)
+#define PROBE_LIMIT (30 * NSEC_PER_SEC)
 
 enum {
 	CPUID_INVARIANT_TSC_LEAF = 0x80000007,

@@ -46,7 +46,7 @@ struct probe {
 	bool paravirtual; /* KVM opens and runs micro guests, but not what a stock kernel executes */
 };
 
-/* device: KVM_DEVICE. Takes a few milliseconds; several seconds at most, when micro guests hang. */
+/* device: KVM_DEVICE. Takes a few milliseconds; half a minute at most, when micro guests hang. */
 void probe_run(struct probe *probe, const char *device);
 
 #endif

@@ -13,7 +13,9 @@ local boot = {}
 
 local MIB = 2 ^ 20
 local DEFAULT_TOPOLOGY = "1n1l2c1t"
-local DEFAULT_TIMEOUT_S = 60
+-- scripts/with-kvm has found a KVM that works, an emulated one: it needs more time, and no doubts.
+local IN_HELPER = os.getenv "KTSTR_IN_HELPER" ~= nil
+local DEFAULT_TIMEOUT_S = IN_HELPER and 240 or 60
 local MEMORY_UNIT = 2 * MIB
 local DOUBT_S = 2 -- of silence, then the host is looked at
 
@@ -38,7 +40,8 @@ local CMDLINE = "console=ttyS0 loglevel=5 panic=-1"
 ---@field cmdline string|nil appended to ktstr's own
 ---@field files table|nil host paths (or ["/guest/path"] = "host/path") put in, with their libraries
 ---@field modules string[]|nil kernel modules loaded by name, with what they depend on
----@field timeout number|nil seconds of wall time before the run is killed; nil: 60
+---@field timeout number|nil seconds of wall time before the run is killed; nil: 60, and 240 in the emulated
+---  helper machine
 ---@field console string|fun(line: string)|nil nil: kept, shown on failure; a path to write it to; or a
 ---  function called for each line, at the next wait
 ---@field la57 boolean|nil 5-level paging
@@ -189,7 +192,7 @@ local function blame_host(console)
 end
 
 local function wait_ready(self)
-  if not self:_wait_ready(DOUBT_S) then
+  if not self:_wait_ready(not IN_HELPER and DOUBT_S or nil) then
     blame_host(self:console())
     self:_wait_ready()
   end
