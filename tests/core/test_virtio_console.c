@@ -372,6 +372,29 @@ static void a_reset_during_input_leaves_the_new_rings_alone(void **state)
 	expect_data(1, "new", 3);
 }
 
+static void restart_inside_input(struct port_record *r)
+{
+	r->on_input = NULL;
+	driver_open_all(r->driver, DRIVER_FEATURES); // serves the queues, too
+	driver_send(r->driver, 1, "new", 3);
+	for (u32 queue = 0; queue < CONSOLE_QUEUES; queue++)
+		virtio_console_serve(&r->driver->con, queue);
+	assert_int_equal(r->inputs, 1); // not entered again
+}
+
+static void a_restart_during_input_is_not_taken_for_the_old_ring(void **state)
+{
+	u32 id, len;
+
+	driver_open_all(&d, DRIVER_FEATURES);
+	d.records[1].on_input = restart_inside_input;
+	driver_send(&d, 1, "old", 3);
+	driver_serve(&d);
+	expect_data(1, "oldnew", 6);
+	assert_true(guest_take(&d.rings[driver_out_queue(1)], &id, &len));
+	assert_false(guest_take(&d.rings[driver_out_queue(1)], &id, &len));
+}
+
 static void a_reset_closes_ports_and_lifts_the_stop(void **state)
 {
 	driver_open_all(&d, DRIVER_FEATURES);
@@ -555,6 +578,7 @@ int main(void)
 		TEST(a_resume_from_within_input_is_not_lost),
 		TEST(queues_can_be_served_from_within_input),
 		TEST(a_reset_during_input_leaves_the_new_rings_alone),
+		TEST(a_restart_during_input_is_not_taken_for_the_old_ring),
 		TEST(a_reset_closes_ports_and_lifts_the_stop),
 		TEST(the_event_index_saves_interrupts),
 		TEST(a_driver_without_multiport_has_port_0),
