@@ -5,8 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      ?= gcc
 MUSL_CC ?= musl-gcc
-LUA_PC  := luajit
-PKGS    := $(LUA_PC) libelf libzstd liblz4 liblzma zlib
+PKGS    := luajit libelf libzstd liblz4 liblzma zlib
 
 VERSION := 0.1.0
 
@@ -30,7 +29,12 @@ CFLAGS  ?= -O2 -g
 # Asked for when the first file is compiled, and once: `make setup` may have to install the answer.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(or $(shell pkg-config --cflags $(PKGS)),$(error \
              libraries are missing: run scripts/setup)))$(PKG_CFLAGS)
-PKG_LIBS   = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+# The archive of a library where there is one: a program without libraries to load starts a millisecond
+# earlier, and its LuaJIT is the one that made its bytecode.
+archive    = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),-l$1)
+# All of Lua's API: modules written in C (lua-posix, busted's) find it in the program itself.
+PKG_LIBS   = $(eval PKG_LIBS := -Wl,--whole-archive $(call archive,luajit-5.1) -Wl,--no-whole-archive \
+             $(foreach l,elf zstd lz4 lzma z,$(call archive,$l)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore -Iguest \
            -DKTSTR_VERSION='"$(VERSION)"' \
            $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
@@ -44,7 +48,7 @@ OBJS    := $(SRCS:%.c=$(BUILD)/%.o)
 LIBCORE := $(BUILD)/libcore.a
 
 ## all (default): the program and the guest programs
-all: $(BUILD)/ktstr guest
+all: $(BUILD)/ktstr bytecode guest
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -55,9 +59,17 @@ $(LIBCORE): $(OBJS)
 	@rm -f $@
 	$(call say,AR,$@)ar rcs $@ $(OBJS)
 
-# Lua modules written in C (lua-posix, busted's) resolve the Lua API in the program itself.
 $(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE)
 	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic $< -Wl,--whole-archive $(LIBCORE) -Wl,--no-whole-archive -o $@ $(LDLIBS)
+
+# Parsing the library would be most of the time that a machine takes to start.
+LUA_SRCS := $(shell find lua/ktstr -name '*.lua' -not -path '*/meta/*')
+
+bytecode: $(LUA_SRCS:%=$(BUILD)/%)
+
+$(BUILD)/%.lua: %.lua
+	@mkdir -p $(@D)
+	$(call say,LUA,$@)luajit -bg -t raw $< $@
 
 # --- guest programs: static, small, no libraries of the host ---
 
@@ -241,7 +253,10 @@ install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/docs/examples
 	install -m 755 $(BUILD)/ktstr $(DESTDIR)$(BINDIR)/ktstr
 	install -m 755 $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox $(DESTDIR)$(LIBDIR)/guest
-	cd lua && find ktstr -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(DATADIR))/lua/{} \;
+	for f in $(LUA_SRCS); do \
+		install -D -m 644 $$f $(DESTDIR)$(DATADIR)/$$f && \
+		install -D -m 644 $(BUILD)/$$f $(DESTDIR)$(LIBDIR)/$$f || exit; \
+	done
 	install -m 644 README.md LICENSE CONTRIBUTING.md $(DESTDIR)$(DOCDIR)
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)/docs
 	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/docs/examples
@@ -256,6 +271,6 @@ clean:
 
 -include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
-.PHONY: all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
+.PHONY: all bytecode guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
         fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean
 .DELETE_ON_ERROR:

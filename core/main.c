@@ -46,12 +46,14 @@ static bool is_readable(const char *dir, const char *file)
 	return snprintf(path, sizeof(path), "%s/%s", dir, file) < (int)sizeof(path) && !access(path, R_OK);
 }
 
-/* In the source tree the program is build/ktstr; installed, PREFIX/bin/ktstr. */
+/* In the source tree the program is build/ktstr; installed, PREFIX/bin/ktstr. Bytecode comes first. */
 static bool find_library(struct program *p)
 {
 	static const struct {
 		const char *lua, *guest;
 	} places[] = {
+		{ "lua", "guest" },
+		{ "../lib/ktstr/lua", "../lib/ktstr/guest" },
 		{ "../lua", "guest" },
 		{ "../share/ktstr/lua", "../lib/ktstr/guest" },
 	};
@@ -74,8 +76,8 @@ static bool find_library(struct program *p)
 		p->paths = (struct bind_paths){ .lua = p->lua_dir, .guest = p->guest_dir };
 		return true;
 	}
-	fprintf(stderr, "ktstr: its Lua library is neither at %s/../lua nor at %s/../share/ktstr/lua; "
-			"run 'make install' again\n", exe, exe);
+	fprintf(stderr, "ktstr: its Lua library is neither at %s/lua nor at %s/../lib/ktstr/lua; "
+			"run 'make' or 'make install' again\n", exe, exe);
 	return false;
 }
 
