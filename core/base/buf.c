@@ -115,7 +115,8 @@ const void *reader_take(struct reader *r, size_t n)
 		return NULL;
 	}
 
-	const u8 *p = r->data + r->pos;
+	// Nothing at all may have no address to add to.
+	const u8 *p = r->data ? r->data + r->pos : (const u8 *)"";
 
 	r->pos += n;
 	return p;
