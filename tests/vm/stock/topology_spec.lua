@@ -1,5 +1,6 @@
 -- What the guest's own /sys says about the topology that was asked for.
 local ktstr = require "ktstr"
+local outcome = require "ktstr.outcome"
 
 local function lines_of(text)
   local values = {}
@@ -69,12 +70,17 @@ local function suspicious(vm)
   return found
 end
 
+local function ends_well(vm)
+  local r = vm:shutdown()
+  assert.is_true(r.passed, outcome.describe(r))
+end
+
 describe("a stock kernel", function()
   it("sees 8 CPUs, 2 LLCs and SMT pairs in 1n2l2c2t", function()
     local vm = ktstr.boot { topology = "1n2l2c2t", timeout = 300 }
     check(vm)
     assert.same({}, suspicious(vm))
-    assert.is_true(vm:shutdown().passed)
+    ends_well(vm)
   end)
 
   it("sees 2 nodes with their CPUs and distances in 2n4l2c1t", function()
@@ -89,19 +95,19 @@ describe("a stock kernel", function()
       ["/sys/devices/system/node/node1/distance"] = "20 10",
     }, nodes)
     assert.same({}, suspicious(vm))
-    assert.is_true(vm:shutdown().passed)
+    ends_well(vm)
   end)
 
   it("brings 16 vCPUs to the agent #slow", function()
     local vm = ktstr.boot { topology = "2n4l2c2t", timeout = 600 }
     check(vm)
-    assert.is_true(vm:shutdown().passed)
+    ends_well(vm)
   end)
 
   it("brings 64 vCPUs to the agent #slow", function()
     local vm = ktstr.boot { topology = "1n4l8c2t", timeout = 1800 }
     check(vm)
-    assert.is_true(vm:shutdown().passed)
+    ends_well(vm)
   end)
 
   it("sees nodes of different sizes, and one of memory only #slow", function()
@@ -109,8 +115,8 @@ describe("a stock kernel", function()
       topology = {
         nodes = {
           { llcs = 1, memory = "256M" },
-          { llcs = 0, memory = "128M" },
           { llcs = 2, memory = "384M" },
+          { llcs = 0, memory = "128M" },
         },
         cores = 2,
         distances = { { 10, 17, 28 }, { 17, 10, 28 }, { 28, 28, 10 } },
@@ -123,8 +129,8 @@ describe("a stock kernel", function()
       ["/sys/devices/system/node/node1/distance"] = "17 10 28",
       ["/sys/devices/system/node/node2/distance"] = "28 28 10",
     }, read_all(vm, "/sys/devices/system/node/node*/distance"))
-    assert.equals("\n", vm:read "/sys/devices/system/node/node1/cpulist")
-    assert.equals("2-5\n", vm:read "/sys/devices/system/node/node2/cpulist")
-    assert.is_true(vm:shutdown().passed)
+    assert.equals("2-5\n", vm:read "/sys/devices/system/node/node1/cpulist")
+    assert.equals("\n", vm:read "/sys/devices/system/node/node2/cpulist")
+    ends_well(vm)
   end)
 end)
