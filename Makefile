@@ -167,19 +167,19 @@ check-all: setup
 	@$(AGAIN) all tests asan ubsan tsan fuzzers
 	@$(AGAIN) kernels KERNELS="$(ALL_KERNELS)"
 	@BUILD=$(BUILD) ALL_KERNELS="$(ALL_KERNELS)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-tests lint core \
-		asan ubsan tsan fuzz lua tiny tiny-long helper stock-all stock-long
+		asan ubsan tsan tiny-asan tiny-ubsan tiny-tsan fuzz lua tiny tiny-long helper stock-all stock-long
 
 ## check-core: the tests that need neither a machine nor Lua
 check-core:
 	@$(AGAIN) tests
 	@BUILD=$(BUILD) scripts/run-tests core
 
-## asan, ubsan, tsan: build the core tests with that sanitizer, in build-asan, ...
+## asan, ubsan, tsan: build the program and its core tests with that sanitizer, in build-asan, ...
 SANITIZE_asan  := -fsanitize=address -fno-omit-frame-pointer
 SANITIZE_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 SANITIZE_tsan  := -fsanitize=thread
 asan ubsan tsan:
-	@$(AGAIN) tests BUILD=build-$@ SANITIZE="$(SANITIZE_$@)"
+	@$(AGAIN) all tests BUILD=build-$@ SANITIZE="$(SANITIZE_$@)"
 
 ## fuzz: fuzz every parser for FUZZ_SECONDS each
 FUZZ_BUILD := build-fuzz
