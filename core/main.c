@@ -17,18 +17,22 @@
 enum { EXIT_CANNOT_RUN = 2 };
 
 struct program {
-	lua_State *L;
+	lua_State *L; /* NULL once it is being closed: a signal must not touch it any more */
 	char lua_dir[PATH_MAX];
 	char guest_dir[PATH_MAX];
 	struct bind_paths paths;
 };
 
-/* Runs inside the interrupted main thread, at the next Lua instruction. */
+/*
+ * Runs inside the interrupted main thread, at the next Lua instruction. Where a wait has raised the
+ * interruption already, that is the script's clean-up, which is not to be interrupted again.
+ */
 static void raise_interrupted(lua_State *L, lua_Debug *ar)
 {
 	(void)ar;
 	lua_sethook(L, NULL, 0, 0);
-	bind_raise(L, interrupt_error());
+	if (!interrupt_is_told())
+		bind_raise(L, interrupt_error());
 }
 
 /* lua_sethook is the one Lua call that is safe in a signal handler. */
@@ -36,7 +40,8 @@ static void hook_lua(void *arg)
 {
 	struct program *p = arg;
 
-	lua_sethook(p->L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+	if (p->L)
+		lua_sethook(p->L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
 
 static bool is_readable(const char *dir, const char *file)
@@ -90,13 +95,29 @@ static void add_package_path(lua_State *L, const char *dir)
 	lua_pop(L, 2);
 }
 
+struct arguments {
+	const struct program *program;
+	int argc;
+	char **argv;
+};
+
+/* All that can call Lua is in here, protected: a signal may raise an error at any call. */
 static int run_cli(lua_State *L)
 {
+	const struct arguments *args = lua_touserdata(L, 1);
+
+	luaL_openlibs(L);
+	add_package_path(L, args->program->lua_dir);
+	bind_preload(L, &args->program->paths);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "ktstr.cli");
 	lua_call(L, 1, 1);
 	lua_getfield(L, -1, "main");
-	lua_pushvalue(L, 1);
+	lua_createtable(L, args->argc, 0);
+	for (int i = 1; i < args->argc; i++) {
+		lua_pushstring(L, args->argv[i]);
+		lua_rawseti(L, -2, i);
+	}
 	lua_call(L, 1, 1);
 	return 1;
 }
@@ -114,20 +135,14 @@ static int traceback(lua_State *L)
 }
 
 /* cli.main reports errors itself; what arrives here is a fault in the library, or an early signal. */
-static int run(struct program *p, int argc, char **argv)
+static int run(const struct program *p, int argc, char **argv)
 {
+	struct arguments args = { .program = p, .argc = argc, .argv = argv };
 	lua_State *L = p->L;
 
-	luaL_openlibs(L);
-	add_package_path(L, p->lua_dir);
-	bind_preload(L, &p->paths);
 	lua_pushcfunction(L, traceback);
 	lua_pushcfunction(L, run_cli);
-	lua_createtable(L, argc, 0);
-	for (int i = 1; i < argc; i++) {
-		lua_pushstring(L, argv[i]);
-		lua_rawseti(L, -2, i);
-	}
+	lua_pushlightuserdata(L, &args);
 	if (lua_pcall(L, 1, 1, 1)) {
 		if (interrupt_signal())
 			return 128 + interrupt_signal();
@@ -156,8 +171,10 @@ int main(int argc, char **argv)
 	}
 
 	int status = run(&p, argc, argv);
+	lua_State *L = p.L;
 
-	lua_close(p.L);
+	p.L = NULL;
+	lua_close(L);
 	if (fflush(stdout) && status == 0) {
 		fprintf(stderr, "ktstr: standard output: %s\n", strerror(errno));
 		status = EXIT_CANNOT_RUN;

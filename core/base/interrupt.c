@@ -17,8 +17,8 @@ static struct {
 
 static void give_up(int sig)
 {
-	(void)sig;
-	_exit(128 + interrupt.signal);
+	// An alarm that somebody else sent ends the process as it would without us.
+	_exit(128 + (interrupt.signal ? interrupt.signal : sig));
 }
 
 static void on_signal(int sig)
@@ -67,6 +67,11 @@ int interrupt_signal(void)
 int interrupt_fd(void)
 {
 	return interrupt.fd;
+}
+
+bool interrupt_is_told(void)
+{
+	return interrupt.unwinding;
 }
 
 struct error *interrupt_error(void)

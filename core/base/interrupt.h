@@ -28,5 +28,7 @@ int interrupt_fd(void);
 
 /* The error to return when a signal has come; gives the program time to unwind. */
 MUST_CHECK struct error *interrupt_error(void);
+/* Whether somebody has got that error: the program is unwinding. */
+bool interrupt_is_told(void);
 
 #endif

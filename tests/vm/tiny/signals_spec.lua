@@ -79,6 +79,27 @@ for moment, text in pairs(moments) do
   end)
 end
 
+describe("a script that was told of a signal", function()
+  it("cleans up without being told again", function()
+    local marker = os.tmpname()
+    finally(function()
+      os.remove(marker)
+    end)
+    local r = support.signal_while("script", BOOT .. ([[
+      local vm = boot "echo"
+      print "x"
+      pcall(vm.sleep, vm, 60)
+      local n = 0
+      for i = 1, 1000 do
+        n = n + i
+      end
+      os.remove "%s"
+    ]]):format(marker), signal.SIGINT, finally)
+    assert.equals(130, r.status)
+    assert.is_nil(io.open(marker))
+  end)
+end)
+
 describe("a signal to ktstr test", function()
   for name, number in pairs { SIGINT = signal.SIGINT, SIGTERM = signal.SIGTERM } do
     it("ends it without running what is left: " .. name, function()
