@@ -18,4 +18,12 @@ static inline u64 clock_now_ns(void)
 	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
+/* The time that lies timeout_ns ahead; UINT64_MAX, which is never, where that is beyond all numbers. */
+static inline u64 clock_deadline_ns(u64 timeout_ns)
+{
+	u64 now = clock_now_ns();
+
+	return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
+}
+
 #endif

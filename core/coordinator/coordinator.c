@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "coordinator/coordinator.h"
-
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,60 +8,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/interrupt.h"
-#include "base/loop.h"
-#include "coordinator/outbox.h"
+#include "coordinator/internal.h"
 
 /* Frames that wait for main: beyond this the guest has to wait. */
 enum { MAILBOX_LIMIT = 8 << 20 };
 
-/* What main asks of the coordinator's thread. */
-enum request {
-	REQUEST_SEND = 1 << 0, /* there is something in the outbox */
-	REQUEST_RESUME = 1 << 1, /* there is room in the mailbox again */
-	REQUEST_KILL = 1 << 2,
-};
-
-struct queue_source {
-	struct coordinator *coordinator;
-	u32 queue;
-	struct loop_fd fd;
-};
-
-struct coordinator {
-	struct machine *machine;
-	u64 timeout_ns;
-
-	/* The thread's own. */
-	struct loop loop;
-	struct queue_source queues[CONSOLE_QUEUES];
-	struct loop_fd ended_source, request_source;
-	struct loop_timer deadline;
-	struct frame_reader reader;
-	u8 *reader_buffer;
-	bool draining; /* the vCPUs have stopped; what is left in the rings is still read */
-	struct error *failure; /* the loop itself failed */
-
-	/* Shared. */
-	struct mailbox mailbox;
-	struct outbox outbox;
-	int request_fd;
-	u32 requests; /* enum request; atomic */
-	bool starved; /* atomic: frames wait for room in the mailbox */
-	bool over; /* atomic: nothing can be sent any more */
-	bool wake_on_console, console_is_new; /* atomic */
-
-	/* The thread writes them; main reads them after joining it. */
-	bool reported;
-	s32 exit_code;
-
-	pthread_t thread;
-	bool thread_created;
-	bool ended; /* main has seen the end; result is valid */
-	struct run_result result;
-};
-
-static void post(struct coordinator *c, u32 request)
+void coordinator_post(struct coordinator *c, u32 request)
 {
 	u64 one = 1;
 
@@ -86,8 +35,10 @@ static void deliver(struct coordinator *c, const struct frame *f)
 		c->reported = true;
 		c->exit_code = report.code;
 	}
-	if (!mailbox_put(&c->mailbox, f->type, f->payload, f->length))
+	if (!mailbox_put(&c->mailbox, f->type, f->payload, f->length)) {
+		machine_set_detail(c->machine, "the host has no memory for a frame of %u bytes", f->length);
 		machine_stop(c->machine, EXIT_FATAL);
+	}
 }
 
 /* Hands out the frames that are complete, while there is room. False: some have to wait. */
@@ -103,7 +54,7 @@ static bool deliver_frames(struct coordinator *c)
 	__atomic_store_n(&c->starved, true, __ATOMIC_SEQ_CST);
 	// Main may have made room before it could see that we wait for it.
 	if (mailbox_has_room(&c->mailbox))
-		post(c, REQUEST_RESUME);
+		coordinator_post(c, REQUEST_RESUME);
 	return false;
 }
 
@@ -141,19 +92,28 @@ static void on_queue(void *ctx, u32 events)
 
 /* --- to the guest --- */
 
+/* What does not go now goes when the port says that it can be written, or has been opened. */
 static void push_outbox(struct coordinator *c)
 {
 	struct virtio_console *con = machine_virtio_console(c->machine);
-	const u8 *data;
-	size_t n;
 
-	while ((n = outbox_peek(&c->outbox, &data))) {
+	// Both pieces of the ring. What main has put since waits a turn, so that main and a guest that
+	// takes everything at once do not keep the deadline and the other direction waiting.
+	for (int piece = 0; piece < 2; piece++) {
+		const u8 *data;
+		size_t n = outbox_peek(&c->outbox, &data);
+
+		if (!n)
+			return;
+
 		size_t sent = virtio_console_write(con, CONSOLE_PORT_FRAMES, data, n);
 
-		if (!sent)
+		if (sent)
+			outbox_take(&c->outbox, sent);
+		if (sent < n)
 			return;
-		outbox_take(&c->outbox, sent);
 	}
+	coordinator_post(c, REQUEST_SEND);
 }
 
 static void on_writable(void *ctx)
@@ -200,6 +160,13 @@ static void on_deadline(void *ctx)
 	machine_stop(c->machine, EXIT_TIMEOUT);
 }
 
+/* A sender that waits for room sees the end. */
+static void end_sending(struct coordinator *c)
+{
+	__atomic_store_n(&c->over, true, __ATOMIC_SEQ_CST);
+	outbox_take(&c->outbox, 0);
+}
+
 static void on_ended(void *ctx, u32 events)
 {
 	struct coordinator *c = ctx;
@@ -208,6 +175,8 @@ static void on_ended(void *ctx, u32 events)
 	loop_remove_fd(&c->loop, &c->ended_source);
 	loop_cancel_timer(&c->loop, &c->deadline);
 	c->draining = true;
+	// At once: main may be waiting to send, and what the guest has said waits for main to take it.
+	end_sending(c);
 	for (u32 i = 0; i < CONSOLE_QUEUES; i++)
 		virtio_kick(&con->virtio, i);
 }
@@ -226,22 +195,20 @@ static bool is_drained(struct coordinator *c)
 	return true;
 }
 
-static void finish(struct coordinator *c)
-{
-	__atomic_store_n(&c->over, true, __ATOMIC_SEQ_CST);
-	outbox_take(&c->outbox, 0); // wakes a sender, which then sees the end
-	mailbox_close(&c->mailbox);
-}
-
 static void *coordinator_main(void *arg)
 {
 	struct coordinator *c = arg;
+	struct error *err = NULL;
 
-	while (!c->failure && !(c->draining && is_drained(c)))
-		c->failure = loop_run_once(&c->loop, LOOP_FOREVER);
-	if (c->failure)
+	while (!err && !(c->draining && is_drained(c)))
+		err = loop_run_once(&c->loop, LOOP_FOREVER);
+	if (err) {
+		machine_set_detail(c->machine, "the coordinator: %s", error_message(err));
 		machine_stop(c->machine, EXIT_FATAL);
-	finish(c);
+		error_destroy(err);
+	}
+	end_sending(c);
+	mailbox_close(&c->mailbox);
 	return NULL;
 }
 
@@ -351,222 +318,16 @@ static struct error *start_thread(struct coordinator *c)
 struct error *coordinator_start(struct coordinator *c)
 {
 	if (c->timeout_ns)
-		loop_set_timer(&c->loop, &c->deadline, clock_now_ns() + c->timeout_ns);
+		loop_set_timer(&c->loop, &c->deadline, clock_deadline_ns(c->timeout_ns));
 
 	struct error *err = machine_start(c->machine);
 
-	if (err)
-		return err;
-	err = start_thread(c);
-	if (err)
+	if (!err)
+		err = start_thread(c);
+	if (err) {
+		// vCPUs that did start call back here until they have ended, and nobody else waits for them.
 		machine_stop(c->machine, EXIT_EXTERNAL_KILL);
+		machine_join(c->machine);
+	}
 	return err;
-}
-
-/* --- main's side --- */
-
-static u64 deadline_after(u64 timeout_ns)
-{
-	u64 now = clock_now_ns();
-
-	return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-}
-
-/* Waits for fd, or a signal. False when the deadline came first. */
-static struct error *wait_for(int fd, u64 deadline_ns, bool *ready)
-{
-	struct pollfd p[] = {
-		{ .fd = fd, .events = POLLIN },
-		{ .fd = interrupt_fd(), .events = POLLIN },
-	};
-	u64 now = clock_now_ns();
-	u64 left = deadline_ns > now ? deadline_ns - now : 0;
-	struct timespec ts = { .tv_sec = (time_t)(left / NSEC_PER_SEC), .tv_nsec = (long)(left % NSEC_PER_SEC) };
-
-	*ready = false;
-	if (ppoll(p, ARRAY_SIZE(p), deadline_ns == UINT64_MAX ? NULL : &ts, NULL) < 0 && errno != EINTR)
-		return error_create_errno("waiting for the machine");
-	if (interrupt_signal())
-		return interrupt_error();
-	*ready = p[0].revents || deadline_ns == UINT64_MAX || clock_now_ns() < deadline_ns;
-	return NULL;
-}
-
-struct error *coordinator_send(struct coordinator *c, u32 type, const void *payload, size_t size, u64 timeout_ns)
-{
-	u64 deadline = deadline_after(timeout_ns);
-
-	if (size > WIRE_PAYLOAD_MAX)
-		return error_create(ERROR_INVALID, "a frame of %zu bytes: at most %d are possible", size,
-				    WIRE_PAYLOAD_MAX);
-	for (;;) {
-		outbox_clear_space(&c->outbox);
-		if (__atomic_load_n(&c->over, __ATOMIC_SEQ_CST))
-			return error_create(ERROR_ENDED, "the machine has ended");
-		if (outbox_put(&c->outbox, type, payload, size)) {
-			post(c, REQUEST_SEND);
-			return NULL;
-		}
-
-		bool ready;
-		struct error *err = wait_for(c->outbox.space_fd, deadline, &ready);
-
-		if (err)
-			return err;
-		if (!ready)
-			return error_create(ERROR_TIMEOUT, "the guest takes in no frames");
-	}
-}
-
-/* The next frame, or NULL; lets a coordinator that waits for room go on. */
-static struct mail *take(struct coordinator *c, bool *closed)
-{
-	struct mail *m = mailbox_take(&c->mailbox, closed);
-
-	if (m && __atomic_load_n(&c->starved, __ATOMIC_SEQ_CST))
-		post(c, REQUEST_RESUME);
-	return m;
-}
-
-struct error *coordinator_recv(struct coordinator *c, u64 timeout_ns, enum coordinator_event *event,
-			       struct mail **mail)
-{
-	u64 deadline = deadline_after(timeout_ns);
-
-	for (;;) {
-		bool closed, ready;
-
-		mailbox_clear_event(&c->mailbox);
-		*mail = take(c, &closed);
-		*event = COORDINATOR_FRAME;
-		if (*mail)
-			return NULL;
-		*event = COORDINATOR_CONSOLE;
-		if (__atomic_exchange_n(&c->console_is_new, false, __ATOMIC_ACQ_REL))
-			return NULL;
-		*event = COORDINATOR_ENDED;
-		if (closed)
-			return NULL;
-
-		struct error *err = wait_for(c->mailbox.fd, deadline, &ready);
-
-		if (err)
-			return err;
-		*event = COORDINATOR_TIMEOUT;
-		if (!ready)
-			return NULL;
-	}
-}
-
-void coordinator_wake_on_console(struct coordinator *c, bool on)
-{
-	__atomic_store_n(&c->wake_on_console, on, __ATOMIC_RELEASE);
-}
-
-void coordinator_kill(struct coordinator *c)
-{
-	post(c, REQUEST_KILL);
-}
-
-/* The last "KTSTR_EXIT:<code>" that the guest wrote to COM2, whatever else is there. */
-static bool find_sentinel(struct machine *m, s32 *code)
-{
-	static const char sentinel[] = "KTSTR_EXIT:";
-	struct buf text = BUF_INIT;
-	bool found = false;
-
-	textlog_read(machine_last_words(m), 0, &text);
-	buf_put_u8(&text, 0);
-
-	const char *p = text.failed ? NULL : (const char *)text.data;
-	const char *text_end = p ? p + text.size : NULL;
-
-	while (p && (p = memmem(p, (size_t)(text_end - p), sentinel, strlen(sentinel)))) {
-		char *number_end;
-
-		p += strlen(sentinel);
-
-		long v = strtol(p, &number_end, 10);
-
-		if (number_end == p || v < INT32_MIN || v > INT32_MAX)
-			continue;
-		*code = (s32)v;
-		found = true;
-	}
-	buf_deinit(&text);
-	return found;
-}
-
-static void collect(struct coordinator *c)
-{
-	struct run_result *r = &c->result;
-
-	pthread_join(c->thread, NULL);
-	c->thread_created = false;
-	machine_join(c->machine);
-	r->machine = *machine_result(c->machine);
-	r->channel = c->reader.stats;
-	r->exit_code = r->machine.code;
-	r->reported = c->reported;
-	if (c->reported)
-		r->exit_code = c->exit_code;
-	else
-		r->reported = find_sentinel(c->machine, &r->exit_code);
-	c->ended = true;
-}
-
-struct error *coordinator_join(struct coordinator *c, struct run_result *ret)
-{
-	enum coordinator_event event = COORDINATOR_FRAME;
-
-	while (!c->ended && event != COORDINATOR_ENDED) {
-		struct mail *mail = NULL;
-		struct error *err = coordinator_recv(c, UINT64_MAX, &event, &mail);
-
-		if (err)
-			return err;
-		free(mail);
-	}
-	if (!c->ended)
-		collect(c);
-	*ret = c->result;
-	return NULL;
-}
-
-/* Like a join, but a signal does not stop it: it is short, since everybody has been told to end. */
-static void end_thread(struct coordinator *c)
-{
-	struct pollfd p = { .fd = c->mailbox.fd, .events = POLLIN };
-	bool closed = false;
-
-	coordinator_kill(c);
-	while (!closed) {
-		mailbox_clear_event(&c->mailbox);
-
-		struct mail *m = take(c, &closed);
-
-		if (m) {
-			closed = false;
-			free(m);
-		} else if (!closed) {
-			poll(&p, 1, -1);
-		}
-	}
-	collect(c);
-}
-
-void coordinator_destroy(struct coordinator *c)
-{
-	if (!c)
-		return;
-	if (c->thread_created)
-		end_thread(c);
-	loop_deinit(&c->loop);
-	outbox_deinit(&c->outbox);
-	mailbox_deinit(&c->mailbox);
-	free(c->reader_buffer);
-	if (c->request_fd >= 0)
-		close(c->request_fd);
-	error_destroy(c->failure);
-	free(c);
 }

@@ -28,7 +28,7 @@ MUST_CHECK struct error *coordinator_create(struct machine *m, u64 timeout_ns, s
 /* Ends the run if it has not ended. NULL is allowed. */
 void coordinator_destroy(struct coordinator *c);
 
-/* Starts the machine. Once. */
+/* Starts the machine. Once: after an error nothing runs, and only destroying it is left. */
 MUST_CHECK struct error *coordinator_start(struct coordinator *c);
 
 /*

@@ -93,7 +93,8 @@ struct machine {
 
 static inline bool machine_is_stopping(const struct machine *m)
 {
-	return __atomic_load_n(&m->stop, __ATOMIC_ACQUIRE) != 0;
+	// Sequentially consistent, as is all of the handshake with vcpu_thread_kick().
+	return __atomic_load_n(&m->stop, __ATOMIC_SEQ_CST) != 0;
 }
 
 static inline enum exit_reason machine_stop_reason(const struct machine *m)
@@ -104,9 +105,6 @@ static inline enum exit_reason machine_stop_reason(const struct machine *m)
 void machine_ioapic_eoi(struct machine *m, u8 vector);
 /* Called by each vCPU's thread as its last act. */
 void machine_vcpu_ended(struct machine *m);
-
-/* Tells why the machine ended; the first one to know it counts. */
-void machine_set_detail(struct machine *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* board.c: the devices and their way to the interrupt controllers. */
 MUST_CHECK struct error *board_init(struct machine *m);

@@ -57,6 +57,8 @@ MUST_CHECK struct error *machine_start(struct machine *m);
 
 /* Asks every vCPU to stop; the first reason given counts. Does not wait. */
 void machine_stop(struct machine *m, enum exit_reason reason);
+/* Says, before a stop, why the machine ends; the first one to know it counts. Any thread. */
+void machine_set_detail(struct machine *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Readable once every vCPU has stopped for good. */
 int machine_ended_fd(const struct machine *m);
