@@ -32,7 +32,12 @@ struct error *irq_routes_init(struct irq_routes *routes, const struct vm *vm)
 	if (!routes->messages)
 		return error_no_memory();
 	pthread_mutex_init(&routes->lock, NULL);
-	return irq_routes_commit(routes);
+
+	struct error *err = irq_routes_commit(routes);
+
+	if (err)
+		irq_routes_deinit(routes);
+	return err;
 }
 
 void irq_routes_deinit(struct irq_routes *routes)

@@ -150,6 +150,9 @@ void vcpu_describe_exit(const struct vcpu *vcpu, char *buffer, size_t size)
 	case KVM_EXIT_INTERNAL_ERROR:
 		describe_internal_error(run, buffer, size);
 		break;
+	case KVM_EXIT_SHUTDOWN:
+		append(buffer, size, ", a triple fault");
+		break;
 	case KVM_EXIT_FAIL_ENTRY:
 		append(buffer, size, ", hardware reason 0x%llx",
 		       run->fail_entry.hardware_entry_failure_reason);
