@@ -57,13 +57,30 @@ const char *bind_field_string(lua_State *L, int t, const char *name, bool requir
 {
 	lua_getfield(L, t, name);
 
-	const char *value = lua_tostring(L, -1);
+	// A number's string would be the stack's alone, and gone with the pop below.
+	const char *value = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
 
 	if (!value && (required || !lua_isnil(L, -1)))
 		bind_raise(L, error_create(ERROR_INVALID, "%s must be a string, not %s", name,
 					   luaL_typename(L, -1)));
 	lua_pop(L, 1);
 	return value;
+}
+
+u32 bind_check_u32(lua_State *L, int index)
+{
+	double v = luaL_checknumber(L, index);
+
+	luaL_argcheck(L, v >= 0 && v <= UINT32_MAX, index, "number from 0 to 4294967295 expected");
+	return (u32)v;
+}
+
+u64 bind_check_offset(lua_State *L, int index)
+{
+	double v = luaL_checknumber(L, index);
+
+	luaL_argcheck(L, v >= 0 && v <= 0x1p53, index, "number from 0 to 2^53 expected");
+	return (u64)v;
 }
 
 static int core_interrupted(lua_State *L)

@@ -39,6 +39,10 @@ void bind_work(lua_State *L);
 struct cpio;
 struct cpio *bind_check_cpio(lua_State *L, int index);
 
+/* Numbers among a function's arguments; raise when they are not in range (a conversion would be undefined). */
+u32 bind_check_u32(lua_State *L, int index);
+u64 bind_check_offset(lua_State *L, int index); /* 0 to 2^53 */
+
 /* Fields of the option table at index t; a missing one raises "invalid" unless there is a default. */
 bool bind_field_bool(lua_State *L, int t, const char *name, bool fallback);
 double bind_field_number(lua_State *L, int t, const char *name, double lowest, double highest);

@@ -14,6 +14,7 @@ struct lua_machine {
 	struct coordinator *coordinator;
 	bool started, ended;
 	struct run_result result;
+	struct mail *mail; /* on its way to Lua */
 	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
 	u64 console_start; /* offset of its first byte */
 };
@@ -109,9 +110,24 @@ static struct error *create(struct lua_machine *lm, const char *kernel, struct m
 	return coordinator_create(lm->machine, timeout_ns, &lm->coordinator);
 }
 
+/* Not a number is 0. */
 static u64 seconds_to_ns(double seconds)
 {
 	return seconds >= 0x1p32 ? UINT64_MAX : (u64)(fmax(seconds, 0) * NSEC_PER_SEC);
+}
+
+/* A run's limit. To the coordinator 0 is none, which is what only nil asks for. */
+static u64 read_timeout(lua_State *L, int options)
+{
+	lua_getfield(L, options, "timeout");
+
+	bool given = !lua_isnil(L, -1);
+	double seconds = lua_tonumber(L, -1);
+
+	if (given && !(seconds > 0))
+		bind_raise(L, error_create(ERROR_INVALID, "timeout must be a number of seconds above 0"));
+	lua_pop(L, 1);
+	return given ? seconds_to_ns(fmax(seconds, 1e-9)) : 0;
 }
 
 static u64 opt_timeout(lua_State *L, int index)
@@ -140,9 +156,8 @@ static int core_machine(lua_State *L)
 		config.initrd = c->archive.data;
 		config.initrd_size = c->archive.size;
 	}
-	lua_getfield(L, 1, "timeout");
 
-	u64 timeout = lua_isnil(L, -1) ? 0 : seconds_to_ns(luaL_checknumber(L, -1));
+	u64 timeout = read_timeout(L, 1);
 	struct lua_machine *lm = lua_newuserdata(L, sizeof(*lm));
 
 	*lm = (struct lua_machine){ 0 };
@@ -152,11 +167,19 @@ static int core_machine(lua_State *L)
 	return 1;
 }
 
-static void keep_serial_text(struct lua_machine *lm)
+/* Into lm->console, which is the collector's to free should Lua run out of memory. */
+static void read_console(struct lua_machine *lm, u64 from)
 {
-	u64 end = textlog_read(machine_console_log(lm->machine), 0, &lm->console);
+	buf_deinit(&lm->console);
+
+	u64 end = textlog_read(machine_console_log(lm->machine), from, &lm->console);
 
 	lm->console_start = end - lm->console.size;
+}
+
+static void keep_serial_text(struct lua_machine *lm)
+{
+	read_console(lm, 0);
 	textlog_read(machine_last_words(lm->machine), 0, &lm->last_words);
 }
 
@@ -174,6 +197,8 @@ static int machine_gc(lua_State *L)
 	struct lua_machine *lm = check(L);
 
 	release(lm);
+	free(lm->mail);
+	lm->mail = NULL;
 	buf_deinit(&lm->console);
 	buf_deinit(&lm->last_words);
 	return 0;
@@ -185,8 +210,14 @@ static int lua_machine_start(lua_State *L)
 
 	if (lm->started)
 		bind_raise(L, error_create(ERROR_INVALID, "the machine has been started before"));
-	bind_check(L, coordinator_start(lm->coordinator));
-	lm->started = true;
+
+	struct error *err = coordinator_start(lm->coordinator);
+
+	lm->started = !err;
+	// There is no second try: what is left of it is given back now.
+	if (err)
+		release(lm);
+	bind_check(L, err);
 	return 0;
 }
 
@@ -194,7 +225,7 @@ static int lua_machine_send(lua_State *L)
 {
 	struct lua_machine *lm = check_started(L);
 	size_t size;
-	u32 type = (u32)luaL_checknumber(L, 2);
+	u32 type = bind_check_u32(L, 2);
 	const char *payload = luaL_checklstring(L, 3, &size);
 
 	bind_check(L, coordinator_send(lm->coordinator, type, payload, size, opt_timeout(L, 4)));
@@ -217,9 +248,11 @@ static int lua_machine_recv(lua_State *L)
 	check_started(L);
 
 	enum coordinator_event event;
-	struct mail *mail;
+	u64 timeout = opt_timeout(L, 2);
 
-	bind_check(L, coordinator_recv(lm->coordinator, opt_timeout(L, 2), &event, &mail));
+	free(lm->mail); // left over where Lua had no memory for it
+	lm->mail = NULL;
+	bind_check(L, coordinator_recv(lm->coordinator, timeout, &event, &lm->mail));
 	switch (event) {
 	case COORDINATOR_TIMEOUT:
 		return push_no_frame(L, "timeout");
@@ -230,9 +263,10 @@ static int lua_machine_recv(lua_State *L)
 	case COORDINATOR_FRAME:
 		break;
 	}
-	lua_pushnumber(L, mail->type);
-	lua_pushlstring(L, (const char *)mail->payload, mail->size);
-	free(mail);
+	lua_pushnumber(L, lm->mail->type);
+	lua_pushlstring(L, (const char *)lm->mail->payload, lm->mail->size);
+	free(lm->mail);
+	lm->mail = NULL;
 	return 2;
 }
 
@@ -245,17 +279,12 @@ static int lua_machine_wake_on_console(lua_State *L)
 static int lua_machine_console(lua_State *L)
 {
 	struct lua_machine *lm = check(L);
-	u64 from = (u64)luaL_optnumber(L, 2, 0);
+	u64 from = lua_isnoneornil(L, 2) ? 0 : bind_check_offset(L, 2);
 
-	if (lm->machine) {
-		struct buf text = BUF_INIT;
-		u64 end = textlog_read(machine_console_log(lm->machine), from, &text);
-
-		lua_pushlstring(L, text.data ? (const char *)text.data : "", text.size);
-		buf_deinit(&text);
-		lua_pushnumber(L, (double)end);
-		return 2;
-	}
+	if (lm->machine)
+		read_console(lm, from);
+	if (lm->console.failed)
+		bind_raise(L, error_no_memory());
 
 	u64 skip = from > lm->console_start ? from - lm->console_start : 0;
 
@@ -266,6 +295,9 @@ static int lua_machine_console(lua_State *L)
 	else
 		lua_pushliteral(L, "");
 	lua_pushnumber(L, (double)(lm->console_start + lm->console.size));
+	// While it runs, the next call reads anew.
+	if (lm->machine)
+		buf_deinit(&lm->console);
 	return 2;
 }
 

@@ -95,8 +95,8 @@ static int wire_pack(lua_State *L)
 static int wire_op_request(lua_State *L)
 {
 	struct wire_op_request head = {
-		.request_id = (u32)luaL_checknumber(L, 1),
-		.op = (u32)luaL_checknumber(L, 2),
+		.request_id = bind_check_u32(L, 1),
+		.op = bind_check_u32(L, 2),
 	};
 
 	luaL_checkstring(L, 3);
@@ -111,9 +111,9 @@ static int wire_write_head(lua_State *L)
 	size_t n;
 	const char *path = luaL_checklstring(L, 1, &n);
 	struct wire_write head = {
-		.offset = (u64)luaL_checknumber(L, 2),
-		.mode = (u32)luaL_checkinteger(L, 3),
-		.flags = (u16)luaL_checkinteger(L, 4),
+		.offset = bind_check_offset(L, 2),
+		.mode = bind_check_u32(L, 3),
+		.flags = (u16)bind_check_u32(L, 4),
 		.path_length = (u16)n,
 	};
 
@@ -128,7 +128,7 @@ static int wire_write_head(lua_State *L)
 
 static int wire_output_head(lua_State *L)
 {
-	struct wire_output head = { .program = (u32)luaL_checknumber(L, 1) };
+	struct wire_output head = { .program = bind_check_u32(L, 1) };
 
 	lua_pushlstring(L, (const char *)&head, sizeof(head));
 	return 1;
@@ -362,7 +362,7 @@ static int wire_decode(lua_State *L)
 		{ MSG_SYS_RDY, decode_sys_rdy },	 { MSG_LIFECYCLE, decode_lifecycle },
 		{ MSG_WORKER_REPORT, decode_worker_report }, { MSG_SNAPSHOT_REQUEST, decode_snapshot_request },
 	};
-	u32 type = (u32)luaL_checknumber(L, 1);
+	u32 type = bind_check_u32(L, 1);
 	size_t n;
 	const u8 *data = (const u8 *)luaL_checklstring(L, 2, &n);
 
