@@ -225,6 +225,11 @@ static void shake_hands(void)
 	queue_notify(q);
 }
 
+u32 console_slot(void)
+{
+	return (u32)pci_find(VENDOR_VIRTIO, DEVICE_CONSOLE);
+}
+
 bool console_open(void)
 {
 	s32 slot = pci_find(VENDOR_VIRTIO, DEVICE_CONSOLE);

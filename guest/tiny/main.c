@@ -7,6 +7,7 @@
 
 #include "tiny/console.h"
 #include "tiny/cpu.h"
+#include "tiny/hostile.h"
 #include "tiny/print.h"
 #include "tiny/smp.h"
 #include "tiny/tiny.h"
@@ -69,6 +70,12 @@ static void run_exit(s64 code)
 	send_ready();
 	send_exit((s32)code);
 	machine_reset();
+}
+
+static void run_report(s64 code)
+{
+	send_ready();
+	send_exit((s32)code);
 }
 
 static void run_ready(s64 number)
@@ -313,12 +320,37 @@ static void run_count(s64 number)
 	count(0);
 }
 
+static void run_triple_elsewhere(s64 number)
+{
+	if (start_cpus())
+		hostile_triple_fault_elsewhere(&cpus);
+}
+
+static void run_end_everywhere(s64 number)
+{
+	if (start_cpus())
+		hostile_end_everywhere(&cpus);
+}
+
+static void run_shout(s64 number)
+{
+	hostile_shout();
+}
+
+static void run_hammer(s64 number)
+{
+	send_ready();
+	console_flush();
+	hostile_hammer_vectors();
+}
+
 static const struct scenario {
 	const char *name;
 	void (*run)(s64 number);
 	bool console; /* it speaks on port 1 */
 } scenarios[] = {
 	{ "exit", run_exit, true }, /* SYS_RDY, EXIT number, reset */
+	{ "report", run_report, true }, /* SYS_RDY, EXIT number; the next word goes on */
 	{ "ready", run_ready, true }, /* SYS_RDY; the next word goes on */
 	{ "poweroff", run_poweroff, false }, /* without reporting */
 	{ "reset", run_reset, false }, /* without reporting */
@@ -336,6 +368,10 @@ static const struct scenario {
 	{ "cpus", run_cpus, true }, /* every CPU's ids on STDOUT, EXIT 0, or 1 when one is missing; reset */
 	{ "flood", run_flood, true }, /* STDOUT without end */
 	{ "echo", run_echo, true }, /* answers PING and SHUTDOWN */
+	{ "triple-elsewhere", run_triple_elsewhere, false }, /* triple fault on the last CPU */
+	{ "end-everywhere", run_end_everywhere, false }, /* every CPU resets or powers off */
+	{ "shout", run_shout, false }, /* text on COM1 and COM2 without end */
+	{ "hammer", run_hammer, true }, /* the virtio-console's MSI-X table changes all the time */
 	{ "count", run_count, false }, /* every CPU counts in memory, for ever */
 };
 
