@@ -206,7 +206,14 @@ void virtio_reset(struct virtio *virtio)
 	virtio->config_vector = VIRTIO_MSI_NO_VECTOR;
 	virtio->queue_select = 0;
 	virtio->resets++;
+	virtio->reset_wanted = false;
 	virtio->config.ops->reset(virtio->config.device);
+}
+
+void virtio_finish_reset(struct virtio *virtio)
+{
+	if (virtio->reset_wanted && !virtio->config.ops->busy(virtio->config.device))
+		virtio_reset(virtio);
 }
 
 bool virtio_is_live(const struct virtio *virtio)
@@ -279,6 +286,7 @@ void virtio_save(struct virtio *virtio, struct buf *out)
 {
 	buf_put_u8(out, virtio->status);
 	buf_put_u8(out, virtio->isr);
+	buf_put_u8(out, virtio->reset_wanted);
 	buf_put_u32(out, virtio->device_feature_select);
 	buf_put_u32(out, virtio->driver_feature_select);
 	buf_put_u64(out, virtio->driver_features);
@@ -327,7 +335,9 @@ static struct error *parse_queue(const struct virtio *virtio, struct reader *in,
 
 static bool status_can_be(const struct virtio *virtio, const struct virtio_state *state)
 {
-	if (state->status & ~STATUS_KNOWN || state->isr & ~ISR_KNOWN)
+	if (state->status & ~STATUS_KNOWN || state->isr & ~ISR_KNOWN || state->reset_wanted > 1)
+		return false;
+	if (state->reset_wanted && !(virtio->config.ops->busy && state->status & VIRTIO_CONFIG_S_DRIVER_OK))
 		return false;
 	if (state->status & VIRTIO_CONFIG_S_FEATURES_OK)
 		return !(state->driver_features & ~virtio_offered_features(virtio)) &&
@@ -339,6 +349,7 @@ struct error *virtio_parse(const struct virtio *virtio, struct reader *in, struc
 {
 	*ret = (struct virtio_state){ .status = reader_get_u8(in) };
 	ret->isr = reader_get_u8(in);
+	ret->reset_wanted = reader_get_u8(in);
 	ret->device_feature_select = reader_get_u32(in);
 	ret->driver_feature_select = reader_get_u32(in);
 	ret->driver_features = reader_get_u64(in);
@@ -360,6 +371,7 @@ void virtio_apply(struct virtio *virtio, const struct virtio_state *state)
 {
 	virtio->status = state->status;
 	virtio->isr = state->isr;
+	virtio->reset_wanted = state->reset_wanted;
 	virtio->device_feature_select = state->device_feature_select;
 	virtio->driver_feature_select = state->driver_feature_select;
 	virtio->driver_features = state->driver_features;

@@ -29,8 +29,13 @@ struct virtio_ops {
 	const char *name;
 	/* Configuration bytes; [offset, offset + size) lies within config_size. */
 	void (*config_read)(void *device, u32 offset, void *data, u32 size);
-	/* On a vCPU thread: the driver reset the device; queues are not ready any more. */
+	/* The driver reset the device; queues are not ready any more. */
 	void (*reset)(void *device);
+	/*
+	 * Optional: the driver wants a reset while there is output of its that nobody has taken yet. Then the
+	 * status reads as before until virtio_finish_reset(), which the device calls when it is taken.
+	 */
+	bool (*busy)(void *device);
 };
 
 struct virtio_config {
@@ -58,6 +63,7 @@ struct virtio {
 	u64 driver_features;
 	u16 config_vector, queue_select;
 	u64 bar_address; /* 0: not decoded */
+	bool reset_wanted; /* the driver waits for the status to read 0 */
 	u32 resets; /* tells work begun before a reset that it is stale */
 	u64 faults[VIRTQUEUE_FAULTS]; /* times each made the device need a reset */
 	enum virtqueue_fault last_fault;
@@ -79,6 +85,8 @@ bool virtio_is_live(const struct virtio *virtio);
 bool virtio_has_feature(const struct virtio *virtio, u32 bit);
 /* A ring was bad: DEVICE_NEEDS_RESET, an interrupt for it, and the count. Under the lock. */
 void virtio_fault(struct virtio *virtio, u32 queue, enum virtqueue_fault fault);
+/* Carries out a reset that had to wait, if the device is no longer busy. Under the lock. */
+void virtio_finish_reset(struct virtio *virtio);
 /* Interrupts the guest for a queue if it wants that. Under the lock. */
 void virtio_interrupt_queue(struct virtio *virtio, u32 queue);
 /* Makes the thread that serves the queue look at it. Any thread. */
@@ -94,7 +102,7 @@ void virtio_replay(struct virtio *virtio);
 
 /* The transport's part of a device's saved state: parse it, check the rest, then apply it. Under the lock. */
 struct virtio_state {
-	u8 status, isr;
+	u8 status, isr, reset_wanted;
 	u32 device_feature_select, driver_feature_select;
 	u64 driver_features;
 	u16 config_vector, queue_select;

@@ -91,14 +91,37 @@ static void console_reset(void *device)
 		con->states[port].control = 0;
 		con->states[port].taken = 0;
 	}
-	// This is a vCPU's thread: opened() is said on the other one.
+	// This may be a vCPU's thread: opened() is said on the other one.
 	virtio_kick(&con->virtio, CONTROL_TRANSMIT);
+}
+
+static bool next_chain(struct virtio_console *con, u32 queue, struct virtqueue_chain *chain);
+
+/* Bytes of the guest wait for input(), or input() is having them. */
+static bool console_busy(void *device)
+{
+	struct virtio_console *con = device;
+	struct virtqueue_chain chain;
+	bool busy = false;
+
+	for (u32 port = 0; port < CONSOLE_PORTS; port++) {
+		if (!virtio_is_live(&con->virtio))
+			return false;
+		if (con->states[port].stalled) {
+			busy = true;
+		} else if (next_chain(con, transmit_queue(port), &chain)) {
+			virtio_kick(&con->virtio, transmit_queue(port));
+			busy = true;
+		}
+	}
+	return busy;
 }
 
 static const struct virtio_ops console_ops = {
 	.name = "virtio-console",
 	.config_read = config_read,
 	.reset = console_reset,
+	.busy = console_busy,
 };
 
 struct error *virtio_console_init(struct virtio_console *con, const struct virtio_console_config *config)
@@ -333,6 +356,7 @@ static bool take_piece(struct virtio_console *con, u32 port, struct piece *piece
 		state->stalled = true;
 	} else {
 		virtio_interrupt_queue(&con->virtio, transmit_queue(port));
+		virtio_finish_reset(&con->virtio);
 	}
 	pthread_mutex_unlock(&con->virtio.lock);
 	return found;

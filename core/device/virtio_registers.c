@@ -44,10 +44,17 @@ static void fill_common(struct virtio *virtio, struct virtio_pci_common_cfg *c)
 // Bits are only added until a reset clears them all, and only when the device agrees.
 static void write_status(struct virtio *virtio, u8 value)
 {
+	if (!value && virtio->config.ops->busy && virtio->config.ops->busy(virtio->config.device)) {
+		// A guest that powers off resets its devices: what it said last must not be lost.
+		virtio->reset_wanted = true;
+		return;
+	}
 	if (!value) {
 		virtio_reset(virtio);
 		return;
 	}
+	if (virtio->reset_wanted)
+		return;
 
 	u8 added = value & ~virtio->status &
 		   (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |

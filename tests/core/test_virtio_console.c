@@ -351,8 +351,13 @@ static void queues_can_be_served_from_within_input(void **state)
 
 static void reset_inside_input(struct port_record *r)
 {
-	driver_set_status(r->driver, 0);
 	r->on_input = NULL;
+	driver_set_status(r->driver, 0);
+	assert_int_not_equal(driver_status(r->driver), 0);
+	for (u32 queue = 0; queue < CONSOLE_QUEUES; queue++)
+		virtio_console_serve(&r->driver->con, queue);
+	assert_int_not_equal(driver_status(r->driver), 0);
+	assert_int_equal(r->inputs, 1); // not entered again
 }
 
 static void a_reset_during_input_leaves_the_new_rings_alone(void **state)
@@ -372,40 +377,37 @@ static void a_reset_during_input_leaves_the_new_rings_alone(void **state)
 	expect_data(1, "new", 3);
 }
 
-static void restart_inside_input(struct port_record *r)
+static void a_reset_waits_until_what_was_said_has_been_taken(void **state)
 {
-	r->on_input = NULL;
-	driver_open_all(r->driver, DRIVER_FEATURES); // serves the queues, too
-	driver_send(r->driver, 1, "new", 3);
-	for (u32 queue = 0; queue < CONSOLE_QUEUES; queue++)
-		virtio_console_serve(&r->driver->con, queue);
-	assert_int_equal(r->inputs, 1); // not entered again
-}
-
-static void a_restart_during_input_is_not_taken_for_the_old_ring(void **state)
-{
-	u32 id, len;
-
 	driver_open_all(&d, DRIVER_FEATURES);
-	d.records[1].on_input = restart_inside_input;
-	driver_send(&d, 1, "old", 3);
+	driver_send(&d, 1, "last", 4);
+	driver_send(&d, 1, "words", 5);
+	driver_set_status(&d, 0);
+	assert_int_not_equal(driver_status(&d), 0);
+	// Nothing else counts until then.
+	driver_set_status(&d, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_FAILED);
+	assert_false(driver_status(&d) & VIRTIO_CONFIG_S_FAILED);
 	driver_serve(&d);
-	expect_data(1, "oldnew", 6);
-	assert_true(guest_take(&d.rings[driver_out_queue(1)], &id, &len));
-	assert_false(guest_take(&d.rings[driver_out_queue(1)], &id, &len));
+	expect_data(1, "lastwords", 9);
+	assert_int_equal(driver_status(&d), 0);
 }
 
-static void a_reset_closes_ports_and_lifts_the_stop(void **state)
+static void a_reset_waits_for_a_port_that_is_stopped_and_closes_all(void **state)
 {
 	driver_open_all(&d, DRIVER_FEATURES);
 	d.records[1].room = 1;
 	driver_send(&d, 1, "abc", 3);
 	driver_serve(&d);
-	d.records[1].size = 0;
-	d.records[1].room = SIZE_MAX;
 	driver_set_status(&d, 0);
-	assert_int_equal(d.records[1].closes, 0); // not on the vCPU's thread
 	driver_serve(&d);
+	expect_data(1, "a", 1);
+	assert_int_not_equal(driver_status(&d), 0);
+	d.records[1].room = SIZE_MAX;
+	virtio_console_resume(&d.con, 1);
+	assert_int_equal(d.records[1].closes, 0);
+	driver_serve(&d);
+	expect_data(1, "bc", 2);
+	assert_int_equal(driver_status(&d), 0);
 	for (u32 port = 0; port < CONSOLE_PORTS; port++) {
 		assert_false(virtio_console_is_open(&d.con, port));
 		assert_int_equal(d.records[port].closes, 1);
@@ -578,8 +580,8 @@ int main(void)
 		TEST(a_resume_from_within_input_is_not_lost),
 		TEST(queues_can_be_served_from_within_input),
 		TEST(a_reset_during_input_leaves_the_new_rings_alone),
-		TEST(a_restart_during_input_is_not_taken_for_the_old_ring),
-		TEST(a_reset_closes_ports_and_lifts_the_stop),
+		TEST(a_reset_waits_until_what_was_said_has_been_taken),
+		TEST(a_reset_waits_for_a_port_that_is_stopped_and_closes_all),
 		TEST(the_event_index_saves_interrupts),
 		TEST(a_driver_without_multiport_has_port_0),
 		TEST(a_flood_is_served_in_bounded_pieces),

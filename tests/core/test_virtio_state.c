@@ -115,6 +115,19 @@ static void vectors_and_doorbells_are_set_up_again(void **state)
 	assert_int_equal(rung, CONSOLE_QUEUES);
 }
 
+static void a_reset_that_waited_comes_after_the_move(void **state)
+{
+	driver_open_all(&a, DRIVER_FEATURES);
+	driver_send(&a, 1, "last words", 10);
+	driver_set_status(&a, 0);
+	move();
+	assert_int_not_equal(driver_status(&b), 0);
+	virtio_replay(&b.con.virtio);
+	driver_serve(&b);
+	expect_data(&b, 1, "last words");
+	assert_int_equal(driver_status(&b), 0);
+}
+
 static void a_broken_device_stays_broken(void **state)
 {
 	driver_open_all(&a, DRIVER_FEATURES);
@@ -197,6 +210,7 @@ int main(void)
 		TEST(all_that_was_under_way_goes_on),
 		TEST(control_messages_that_waited_come_after_the_move),
 		TEST(vectors_and_doorbells_are_set_up_again),
+		TEST(a_reset_that_waited_comes_after_the_move),
 		TEST(a_broken_device_stays_broken),
 		TEST(a_device_in_use_takes_on_another_state),
 		TEST(no_wrong_byte_does_harm),
