@@ -9,13 +9,14 @@
 
 void child_reset(const struct agent *agent)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
-	sigset_t none;
+	// The kernel's own struct sigaction, all zero: SIG_DFL. libc keeps its hands on signals that it uses
+	// itself, and a parent's libc may have left those ignored.
+	static const unsigned long by_default[4];
+	static const u64 none;
 
-	for (int number = 1; number < NSIG; number++)
-		sigaction(number, &action, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	for (long number = 1; number < NSIG; number++)
+		syscall(SYS_rt_sigaction, number, by_default, NULL, sizeof(none));
+	syscall(SYS_rt_sigprocmask, (long)SIG_SETMASK, &none, NULL, sizeof(none));
 	setsid();
 	setrlimit(RLIMIT_NOFILE, &agent->files);
 }
