@@ -135,6 +135,23 @@ describe("a machine", function()
   end)
 end)
 
+describe("a machine that is sent to without end", function()
+  it("ends with its timeout all the same", function()
+    local machine = support.tiny_machine("echo", { timeout = 1 })
+    local payload = ("x"):rep(1000)
+    machine:start()
+    local sent = 0
+    local ok, e
+    repeat
+      ok, e = pcall(machine.send, machine, core.wire.MSG_SNAPSHOT_REPLY, payload) -- nothing to the guest
+      sent = sent + 1
+    until not ok
+    assert.equals("ended", e.code)
+    assert.is_true(sent > 100)
+    assert.equals("Timeout", machine:join().exit_reason)
+  end)
+end)
+
 describe("two machines in one process", function()
   it("do not know of each other", function()
     local echo = core.machine(options { cmdline = "tiny.run=echo" })

@@ -87,8 +87,10 @@ describe("a script that was told of a signal", function()
     end)
     local r = support.signal_while("script", BOOT .. ([[
       local vm = boot "echo"
-      print "x"
-      pcall(vm.sleep, vm, 60)
+      pcall(function()
+        print "x"
+        vm:sleep(60)
+      end)
       local n = 0
       for i = 1, 1000 do
         n = n + i
