@@ -82,7 +82,8 @@ static bool find_library(struct program *p)
 		return true;
 	}
 	fprintf(stderr, "ktstr: its Lua library is neither at %s/lua nor at %s/../lib/ktstr/lua; "
-			"run 'make' or 'make install' again\n", exe, exe);
+			"run 'make' or 'make install' again\n",
+		exe, exe);
 	return false;
 }
 

@@ -114,11 +114,16 @@ enum error_code error_code(const struct error *err)
 const char *error_code_name(enum error_code code)
 {
 	static const char *const names[] = {
-		[ERROR_NO_MEMORY] = "no-memory",     [ERROR_OS] = "os",
-		[ERROR_INVALID] = "invalid",	     [ERROR_FORMAT] = "format",
-		[ERROR_NOT_FOUND] = "not-found",     [ERROR_UNSUPPORTED] = "unsupported",
-		[ERROR_TIMEOUT] = "timeout",	     [ERROR_BUSY] = "busy",
-		[ERROR_ENDED] = "ended",	     [ERROR_INTERRUPTED] = "interrupted",
+		[ERROR_NO_MEMORY] = "no-memory",
+		[ERROR_OS] = "os",
+		[ERROR_INVALID] = "invalid",
+		[ERROR_FORMAT] = "format",
+		[ERROR_NOT_FOUND] = "not-found",
+		[ERROR_UNSUPPORTED] = "unsupported",
+		[ERROR_TIMEOUT] = "timeout",
+		[ERROR_BUSY] = "busy",
+		[ERROR_ENDED] = "ended",
+		[ERROR_INTERRUPTED] = "interrupted",
 	};
 
 	return names[code];

@@ -87,7 +87,8 @@ static int wire_pack(lua_State *L)
 	}
 	if (w.failed)
 		bind_raise(L, error_create(ERROR_INVALID, "attributes are too long: a value holds at most %d "
-					   "bytes, a message %d", WIRE_ATTR_VALUE_MAX, WIRE_PAYLOAD_MAX));
+							  "bytes, a message %d",
+					   WIRE_ATTR_VALUE_MAX, WIRE_PAYLOAD_MAX));
 	lua_pushlstring(L, (const char *)w.data, w.size);
 	return 1;
 }
@@ -357,10 +358,14 @@ static int wire_decode(lua_State *L)
 		u32 type;
 		const char *(*decode)(lua_State *L, const u8 *data, size_t n);
 	} decoders[] = {
-		{ MSG_OP_REPLY, decode_op_reply },	 { MSG_EXIT, decode_exit },
-		{ MSG_STDOUT, decode_output },		 { MSG_STDERR, decode_output },
-		{ MSG_SYS_RDY, decode_sys_rdy },	 { MSG_LIFECYCLE, decode_lifecycle },
-		{ MSG_WORKER_REPORT, decode_worker_report }, { MSG_SNAPSHOT_REQUEST, decode_snapshot_request },
+		{ MSG_OP_REPLY, decode_op_reply },
+		{ MSG_EXIT, decode_exit },
+		{ MSG_STDOUT, decode_output },
+		{ MSG_STDERR, decode_output },
+		{ MSG_SYS_RDY, decode_sys_rdy },
+		{ MSG_LIFECYCLE, decode_lifecycle },
+		{ MSG_WORKER_REPORT, decode_worker_report },
+		{ MSG_SNAPSHOT_REQUEST, decode_snapshot_request },
 	};
 	u32 type = bind_check_u32(L, 1);
 	size_t n;
