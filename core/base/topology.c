@@ -43,7 +43,8 @@ static struct error *check_distances(const struct topology *t)
 						    i, j, d);
 			if (d == 255)
 				return error_create(ERROR_INVALID, "distance 255 from node %u to %u means "
-						    "unreachable", i, j);
+								   "unreachable",
+						    i, j);
 			if (d != t->distance[j][i])
 				return error_create(ERROR_INVALID,
 						    "distances between nodes %u and %u differ: %u and %u", i, j, d,

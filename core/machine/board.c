@@ -205,10 +205,16 @@ static struct error *add_serial(struct machine *m)
 {
 	struct irq_sink pins = { .ops = &pin_ops, .ctx = m };
 	struct uart_config com1 = {
-		.gsi = LAYOUT_COM1_GSI, .irq = pins, .output = com1_output, .ctx = m,
+		.gsi = LAYOUT_COM1_GSI,
+		.irq = pins,
+		.output = com1_output,
+		.ctx = m,
 	};
 	struct uart_config com2 = {
-		.gsi = LAYOUT_COM2_GSI, .irq = pins, .output = com2_output, .ctx = m,
+		.gsi = LAYOUT_COM2_GSI,
+		.irq = pins,
+		.output = com2_output,
+		.ctx = m,
 	};
 	struct error *err = uart_init(&m->com1, &com1);
 

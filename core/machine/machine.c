@@ -24,8 +24,10 @@ enum {
 const char *exit_reason_name(enum exit_reason reason)
 {
 	static const char *const names[] = {
-		[EXIT_EXTERNAL_KILL] = "ExternalKill", [EXIT_SHUTDOWN] = "Shutdown",
-		[EXIT_FATAL] = "Fatal",		       [EXIT_RUN_ERROR] = "RunError",
+		[EXIT_EXTERNAL_KILL] = "ExternalKill",
+		[EXIT_SHUTDOWN] = "Shutdown",
+		[EXIT_FATAL] = "Fatal",
+		[EXIT_RUN_ERROR] = "RunError",
 		[EXIT_TIMEOUT] = "Timeout",
 	};
 

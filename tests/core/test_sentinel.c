@@ -73,9 +73,17 @@ static void one_cut_short_is_none(void **state)
 static void what_is_not_a_number_alone_is_none(void **state)
 {
 	static const char *const texts[] = {
-		"KTSTR_EXIT:\n0\n", "KTSTR_EXIT: 0\n", "KTSTR_EXIT:0x10\n", "KTSTR_EXIT:0garbage\n",
-		"KTSTR_EXIT:+0\n", "KTSTR_EXIT:--1\n", "KTSTR_EXIT:-\n", "KTSTR_EXIT:2147483648\n",
-		"KTSTR_EXIT:-2147483649\n", "KTSTR_EXIT:99999999999999999999999999\n", "ktstr_exit:0\n",
+		"KTSTR_EXIT:\n0\n",
+		"KTSTR_EXIT: 0\n",
+		"KTSTR_EXIT:0x10\n",
+		"KTSTR_EXIT:0garbage\n",
+		"KTSTR_EXIT:+0\n",
+		"KTSTR_EXIT:--1\n",
+		"KTSTR_EXIT:-\n",
+		"KTSTR_EXIT:2147483648\n",
+		"KTSTR_EXIT:-2147483649\n",
+		"KTSTR_EXIT:99999999999999999999999999\n",
+		"ktstr_exit:0\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
