@@ -203,14 +203,14 @@ C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 lint: lint-lua lint-format lint-shell lint-c
 
 lint-lua:
-	luacheck -q lua tests docs/examples scripts
+	@luacheck -q lua tests docs/examples scripts
 
 lint-format:
-	clang-format --dry-run -Werror $(C_FILES)
+	@clang-format --dry-run -Werror $(C_FILES)
 	@expand -t 8 $(C_FILES) | awk 'length > 120 { bad = 1; print "longer than 120 columns: " $$0 } END { exit bad }'
 
 lint-shell:
-	shellcheck -x $(shell git ls-files scripts .ci | xargs grep -lE '^#!.*(bash|/sh)')
+	@shellcheck -x $(shell git ls-files scripts .ci | xargs grep -lE '^#!.*(bash|/sh)')
 
 lint-c:
 	@$(AGAIN) $(SRCS:%=$(BUILD)/tidy/%) $(BUILD)/tidy/core/main.c
@@ -222,7 +222,7 @@ $(BUILD)/tidy/%.c: %.c .clang-tidy
 
 ## format: put the C sources in shape
 format:
-	clang-format -i $(C_FILES)
+	@clang-format -i $(C_FILES)
 
 BENCH := $(addprefix $(BUILD)/bench/,floor measure load kvm_trace.so)
 

@@ -1,30 +1,36 @@
 -- The host: its clock and its files.
-local stat = require "posix.sys.stat"
-local stdlib = require "posix.stdlib"
-local time = require "posix.time"
-local unistd = require "posix.unistd"
 local errors = require "ktstr.errors"
 
 local host = {}
 
 local PERMISSION_BITS = 4096 -- modes below it: rwx and set-id bits
 
+-- Loaded when first used: that is a good part of a small script's start.
+local posix = setmetatable({}, {
+  __index = function(self, name)
+    local module = require("posix." .. name)
+    self[name] = module
+    return module
+  end,
+})
+
 --- Seconds on a clock that only goes forward.
 ---@return number
 function host.now()
-  local t = time.clock_gettime(time.CLOCK_MONOTONIC)
+  local t = posix.time.clock_gettime(posix.time.CLOCK_MONOTONIC)
   return t.tv_sec + t.tv_nsec / 1e9
 end
 
 ---@param path string
 ---@return boolean
 function host.is_readable(path)
-  return unistd.access(path, "r") ~= nil
+  return posix.unistd.access(path, "r") ~= nil
 end
 
 ---@param path string
 ---@return boolean
 function host.is_directory(path)
+  local stat = posix["sys.stat"]
   local info = stat.stat(path)
   return info ~= nil and stat.S_ISDIR(info.st_mode) ~= 0
 end
@@ -33,7 +39,7 @@ end
 ---@param path string
 ---@return integer|nil
 function host.mode(path)
-  local info = stat.stat(path)
+  local info = posix["sys.stat"].stat(path)
   return info and info.st_mode % PERMISSION_BITS
 end
 
@@ -41,7 +47,7 @@ end
 ---@param path string
 ---@return string|nil
 function host.realpath(path)
-  return (stdlib.realpath(path))
+  return (posix.stdlib.realpath(path))
 end
 
 --- Opens a file; raises "not-found" or "invalid", as bad input, with the reason.

@@ -1,17 +1,16 @@
 -- `ktstr script FILE [ARGS]`: reads a Lua file, then runs the tests that it declared.
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
-local host = require "ktstr.host"
 local status = require "ktstr.status"
 
 local script = {}
 
 -- A syntax error is one line: "file:3: unexpected symbol near 'x'".
 local function load_file(path)
-  host.open(path):close()
   local chunk, message = loadfile(path)
   if not chunk then
-    errors.refuse("format", (message:gsub("%s*\n%s*", " ")))
+    local unreadable = message:find "^cannot open " or message:find "^cannot read "
+    errors.refuse(unreadable and "not-found" or "format", (message:gsub("%s*\n%s*", " ")))
   end
   return chunk
 end

@@ -27,8 +27,8 @@ enum {
 
 struct agent {
 	int port;
-	int signals;		/* a signalfd: SIGCHLD, and SIGIO when the host comes or goes */
-	int away;		/* nobody has the host's end open */
+	int signals; /* a signalfd: SIGCHLD, and SIGIO when the host comes or goes */
+	int away; /* nobody has the host's end open */
 	struct session session;
 
 	uint8_t nonce[NONCE_SIZE];

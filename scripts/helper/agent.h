@@ -33,9 +33,9 @@ enum { PORT_COUNT = 8 };
 
 struct session {
 	int slot;
-	pid_t pid;		/* 0: none running */
-	int in, out, err;	/* our ends, non-blocking; -1: closed. A pty is both in and out */
-	int exited;		/* the command was reaped, its output may not be read yet */
+	pid_t pid; /* 0: none running */
+	int in, out, err; /* our ends, non-blocking; -1: closed. A pty is both in and out */
+	int exited; /* the command was reaped, its output may not be read yet */
 	int status;
 };
 

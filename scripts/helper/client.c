@@ -35,11 +35,11 @@
 #include <unistd.h>
 
 enum {
-	FAILED = 125,		/* the helper's own failure, as opposed to the command's */
+	FAILED = 125, /* the helper's own failure, as opposed to the command's */
 	TIMED_OUT = 124,
 	PORTS = 8,
-	START_LIMIT = 180,	/* seconds for a helper to boot and answer, on a busy host */
-	END_LIMIT = 10,		/* seconds a command has to end after a signal */
+	START_LIMIT = 180, /* seconds for a helper to boot and answer, on a busy host */
+	END_LIMIT = 10, /* seconds a command has to end after a signal */
 };
 
 struct client {
@@ -51,9 +51,9 @@ struct client {
 	int lock, port;
 	uint32_t flags;
 	uint8_t nonce[NONCE_SIZE];
-	int running;		/* STARTED was seen */
-	int ended_by;		/* the signal that we passed on, or 0 */
-	double deadline;	/* 0: none */
+	int running; /* STARTED was seen */
+	int ended_by; /* the signal that we passed on, or 0 */
+	double deadline; /* 0: none */
 	int deadline_status;
 
 	int stdin_open;
@@ -684,7 +684,7 @@ static char **parse_options(struct client *c, int argc, char **argv)
 		}
 	}
 	return c->state && c->project && c->cache && (c->ping || optind < argc) ? argv + optind :
-										   NULL;
+										  NULL;
 }
 
 int main(int argc, char **argv)

@@ -35,11 +35,12 @@ static const struct mount_entry {
 	{ "devtmpfs", "/dev", "devtmpfs", "mode=0755", MS_NOSUID },
 	{ "devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC },
 	{ "cgroup2", "/sys/fs/cgroup", "cgroup2", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
-}, shares[] = {
-	{ "root", SHARE_ROOT, "9p", SHARE_OPTIONS ",cache=readahead", MS_RDONLY },
-	// Cached for good: the system's programs are read again and again, and change seldom.
-	{ "usr", SHARE_USR, "9p", SHARE_OPTIONS ",cache=loose", MS_RDONLY },
-};
+},
+  shares[] = {
+	  { "root", SHARE_ROOT, "9p", SHARE_OPTIONS ",cache=readahead", MS_RDONLY },
+	  // Cached for good: the system's programs are read again and again, and change seldom.
+	  { "usr", SHARE_USR, "9p", SHARE_OPTIONS ",cache=loose", MS_RDONLY },
+  };
 
 _Noreturn static void give_up(const char *what)
 {

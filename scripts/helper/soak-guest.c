@@ -22,7 +22,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum kind { SPIN, FLOAT, FORK, PIPE, FAULT, KINDS };
+enum kind { SPIN,
+	    FLOAT,
+	    FORK,
+	    PIPE,
+	    FAULT,
+	    KINDS };
 
 struct load {
 	atomic_ulong done[KINDS];

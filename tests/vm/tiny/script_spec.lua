@@ -68,7 +68,7 @@ describe("bad input", function()
   it("is a script that is missing, or has a syntax error", function()
     refused(support.ktstr("script", "/no/such.lua"), "/no/such.lua: No such file or directory")
     refused(support.ktstr "script", "usage: ktstr script FILE")
-    refused(support.ktstr("script", "/tmp"), "is a directory")
+    refused(support.ktstr("script", "/tmp"), "Is a directory")
     refused(run "local = 3", "near '='")
   end)
 
