@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kvm/kvm.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -99,6 +100,17 @@ static struct kvm_cpuid2 *cpuid_allocate(u32 entries)
 	return cpuid;
 }
 
+/* KVM leaves the processor's name empty; a guest shows it to people, so it gets the host's. */
+static void add_processor_name(struct kvm_cpuid2 *cpuid)
+{
+	for (u32 leaf = 0x80000002; leaf <= 0x80000004; leaf++) {
+		struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, leaf, 0);
+
+		if (e && !(e->eax | e->ebx | e->ecx | e->edx))
+			__get_cpuid(leaf, &e->eax, &e->ebx, &e->ecx, &e->edx);
+	}
+}
+
 struct error *kvm_supported_cpuid(const struct kvm *kvm, u32 spare, struct kvm_cpuid2 **ret)
 {
 	// Room from the start for what is usual: asking twice costs a third of a millisecond.
@@ -109,6 +121,7 @@ struct error *kvm_supported_cpuid(const struct kvm *kvm, u32 spare, struct kvm_c
 			return error_no_memory();
 		cpuid->nent = entries;
 		if (ioctl(kvm->fd, KVM_GET_SUPPORTED_CPUID, cpuid) == 0) {
+			add_processor_name(cpuid);
 			*ret = no_free(cpuid);
 			return NULL;
 		}

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <cpuid.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,6 +93,34 @@ static void supported_cpuid_has_room_to_spare(void **state)
 	kvm_close(&kvm);
 }
 
+static void supported_cpuid_has_the_processors_name(void **state)
+{
+	struct kvm_cpuid2 *cpuid;
+	struct kvm kvm;
+	u32 name[12];
+
+	SKIP_WITHOUT_KVM();
+	assert_no_error(kvm_open(&kvm, KVM_DEVICE));
+	assert_no_error(kvm_supported_cpuid(&kvm, 0, &cpuid));
+	for (u32 i = 0; i < 3; i++) {
+		const struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 0x80000002 + i, 0);
+
+		if (!e) {
+			free(cpuid);
+			kvm_close(&kvm);
+			skip();
+		}
+		assert_int_equal(__get_cpuid(0x80000002 + i, &name[4 * i], &name[4 * i + 1], &name[4 * i + 2],
+					     &name[4 * i + 3]),
+				 1);
+		assert_int_equal(e->eax, name[4 * i]);
+		assert_int_equal(e->edx, name[4 * i + 3]);
+	}
+	assert_in_range(((char *)name)[0], ' ', '~');
+	free(cpuid);
+	kvm_close(&kvm);
+}
+
 static void a_subleaf_counts_only_where_it_matters(void **state)
 {
 	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + 3 * sizeof(cpuid->entries[0]));
@@ -127,6 +156,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_is_not_kvm_is_refused),
 		cmocka_unit_test(an_unknown_capability_is_zero),
 		cmocka_unit_test(supported_cpuid_has_room_to_spare),
+		cmocka_unit_test(supported_cpuid_has_the_processors_name),
 		cmocka_unit_test(a_subleaf_counts_only_where_it_matters),
 		cmocka_unit_test(a_failed_ioctl_is_named_with_its_purpose),
 	};
