@@ -30,8 +30,8 @@ void kvm_close(struct kvm *kvm);
 int kvm_capability(const struct kvm *kvm, u32 capability);
 
 /*
- * KVM_GET_SUPPORTED_CPUID, as many entries as there are, with the host's name for the processor. The caller frees it. It has room for `spare`
- * more entries than nent says, for the caller to add.
+ * KVM_GET_SUPPORTED_CPUID, as many entries as there are, with the host's name for the processor. The
+ * caller frees it. It has room for `spare` more entries than nent says, for the caller to add.
  */
 MUST_CHECK struct error *kvm_supported_cpuid(const struct kvm *kvm, u32 spare, struct kvm_cpuid2 **ret);
 
