@@ -167,7 +167,7 @@ check-all: setup
 	@$(AGAIN) all tests asan ubsan tsan fuzzers
 	@$(AGAIN) kernels KERNELS="$(ALL_KERNELS)"
 	@BUILD=$(BUILD) ALL_KERNELS="$(ALL_KERNELS)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-tests lint core \
-		asan ubsan tsan tiny-asan tiny-ubsan tiny-tsan fuzz lua tiny tiny-long helper stock-all stock-long
+		asan ubsan tsan tiny-asan tiny-ubsan tiny-tsan fuzz lua tiny tiny-long helper stock-all stock-long stock-execs
 
 ## check-core: the tests that need neither a machine nor Lua
 check-core:
