@@ -111,7 +111,7 @@ local function dispatch(argv)
   end
   -- A script's own arguments are the script's; the kernel command prints its own help.
   local own = name == "script" and { args[1] } or args
-  if name ~= "kernel" and name ~= "help" and wants_help(own) then
+  if name ~= "kernel" and wants_help(own) then
     return print_help(name)
   end
   return commands[name](args)

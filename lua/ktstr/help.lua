@@ -30,6 +30,7 @@ exit status
 
 environment
   KTSTR_KERNEL  the kernel where a script names none: a version, an image or a build tree
+  KTSTR_LOG     not empty: say on stderr how the boot CPU's loop ended
 ]],
   test = [[
 usage: ktstr test [PATHS] [OPTIONS]
@@ -54,7 +55,7 @@ lack. Exit status 0 when a stock kernel can run here, else 1.
   --json   print the findings as JSON
 ]],
   version = "usage: ktstr version\n\nPrints the version.\n",
-  help = "usage: ktstr help [COMMAND]\n",
+  help = "usage: ktstr help [COMMAND]\n\nPrints the commands, or the help of one.\n",
 }
 
 return help
