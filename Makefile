@@ -266,6 +266,7 @@ uninstall:
 	rm -rf $(DESTDIR)$(DATADIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
 
 ## clean: remove what was built
+## variables: BUILD, DEMO_KERNEL, ALL_KERNELS, FUZZ_SECONDS; V=1 shows whole commands
 clean:
 	rm -rf $(BUILD) build-*
 
