@@ -16,7 +16,7 @@ Each command prints its help with --help. Scripts: require "ktstr" (docs/guide.m
 
 help.commands = {
   script = [[
-usage: ktstr script FILE [ARGS]
+usage: ktstr script FILE [ARGS]      (FILE may be -: standard input)
 
 Runs a Lua script. ARGS are what it sees as ... and as arg[1], arg[2]. Tests that it declares with
 ktstr.test run when the file has been read; modules beside FILE can be required.

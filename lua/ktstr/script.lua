@@ -1,4 +1,4 @@
--- `ktstr script FILE [ARGS]`: reads a Lua file, then runs the tests that it declared.
+-- `ktstr script FILE [ARGS]`: reads a Lua file (for "-" standard input), then runs the tests that it declared.
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local status = require "ktstr.status"
@@ -7,7 +7,7 @@ local script = {}
 
 -- A syntax error is one line: "file:3: unexpected symbol near 'x'".
 local function load_file(path)
-  local chunk, message = loadfile(path)
+  local chunk, message = loadfile(path ~= "-" and path or nil)
   if not chunk then
     local unreadable = message:find "^cannot open " or message:find "^cannot read "
     errors.refuse(unreadable and "not-found" or "format", (message:gsub("%s*\n%s*", " ")))

@@ -1,4 +1,5 @@
 -- `ktstr script` as users meet it: a child process, its output and its exit status.
+local process = require "ktstr.process"
 local support = require "tests.vm.support"
 
 local BOOT = [[
@@ -42,6 +43,11 @@ describe("a script", function()
     local r = run [[ boot() boot() ]]
     assert.same({ 0, "" }, { r.status, r.stderr })
     assert.same({}, support.processes_with(r.path))
+  end)
+
+  it("may come from standard input", function()
+    local result = process.run { "sh", "-c", "echo 'print(...)' | $0 script - a b", support.program }
+    assert.same({ 0, "a\tb\n" }, { result.status, result.stdout })
   end)
 
   it("that raises has status 1, with message and traceback", function()
