@@ -1,4 +1,4 @@
--- `ktstr script FILE [ARGS]`: reads a Lua file (for "-" standard input), then runs the tests that it declared.
+-- `ktstr script FILE [ARGS]`: reads a Lua file ("-": standard input), then runs the tests that it declared.
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local status = require "ktstr.status"
