@@ -1,6 +1,7 @@
 -- Puts a machine together from a table, starts it, and waits for the guest's agent.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
+local host = require "ktstr.host"
 local initramfs = require "ktstr.initramfs"
 local kernels = require "ktstr.kernels"
 local modules = require "ktstr.modules"
@@ -187,7 +188,7 @@ end
 local function blame_host(console)
   if console == "" and not core.doctor().stock_kernel then
     errors.refuse("unsupported", "the KVM of this host cannot run a stock kernel",
-      "see 'ktstr doctor', or run in the helper machine: scripts/with-kvm ktstr ...")
+      "see 'ktstr doctor', or " .. host.helper_hint)
   end
 end
 

@@ -1,5 +1,6 @@
 -- `ktstr doctor`: what this host can do, from a functional probe, and a remedy for each lack.
 local core = require "ktstr.core"
+local host = require "ktstr.host"
 local size = require "ktstr.size"
 
 local doctor = {}
@@ -21,7 +22,7 @@ local function cpu_has_virtualisation()
   return text:find " vmx" and "kvm_intel" or text:find " svm" and "kvm_amd" or nil
 end
 
-local HELPER = "run ktstr in the helper machine: scripts/with-kvm ktstr ..."
+local HELPER = host.helper_hint
 
 local function kvm_finding(probe, module)
   if probe.kvm == "ok" then

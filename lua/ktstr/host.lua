@@ -3,6 +3,9 @@ local errors = require "ktstr.errors"
 
 local host = {}
 
+--- What to do where this host's KVM cannot run a stock kernel.
+host.helper_hint = "run it in the helper machine: scripts/with-kvm ktstr ... (in ktstr's source tree)"
+
 local PERMISSION_BITS = 4096 -- modes below it: rwx and set-id bits
 
 -- Loaded when first used: that is a good part of a small script's start.
