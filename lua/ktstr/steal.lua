@@ -1,9 +1,13 @@
 -- The host's dilation, from the guest's /proc/stat: what the vCPUs wanted and did not get.
+-- What a vCPU wanted is the wall time without its idle time. The busy fields do not tell: a tick in which
+-- more was stolen than a tick is long counts as no busy time at all, so they would be far too small.
 local steal = {}
 
---- Per CPU: busy and stolen time in clock ticks.
+local TICKS_PER_S = 100 -- USER_HZ, the same on every Linux
+
+--- Per CPU: idle and stolen seconds since the start.
 ---@param text string /proc/stat
----@return table<integer, { busy: number, stolen: number }>
+---@return table<integer, { idle: number, stolen: number }>
 function steal.parse(text)
   local cpus = {}
   for cpu, rest in text:gmatch "cpu(%d+)([^\n]*)" do
@@ -14,15 +18,13 @@ function steal.parse(text)
     -- user nice system idle iowait irq softirq steal
     if fields[8] then
       cpus[tonumber(cpu)] = {
-        busy = fields[1] + fields[2] + fields[3] + fields[6] + fields[7],
-        stolen = fields[8],
+        idle = (fields[4] + fields[5]) / TICKS_PER_S,
+        stolen = fields[8] / TICKS_PER_S,
       }
     end
   end
   return cpus
 end
-
-local TICKS_PER_S = 100 -- USER_HZ, the same on every Linux
 
 ---@class ktstr.Dilation
 ---@field share number|nil of the time that the vCPUs wanted: 0 to 1; nil when it is not known
@@ -31,18 +33,18 @@ local TICKS_PER_S = 100 -- USER_HZ, the same on every Linux
 --- What happened between two readings, `seconds` apart.
 ---@return ktstr.Dilation
 function steal.between(before, after, seconds)
-  local busy, stolen, per_cpu, any = 0, 0, {}, false
+  local wanted, stolen, per_cpu, any = 0, 0, {}, false
   for cpu, b in pairs(after) do
     local a = before[cpu]
-    if a then
+    if a and seconds > 0 then
       any = true
-      local lost = math.max(0, b.stolen - a.stolen)
-      busy = busy + math.max(0, b.busy - a.busy)
+      local lost = math.min(seconds, math.max(0, b.stolen - a.stolen))
+      -- What is stolen from a CPU that just woke counts as idle too, and was wanted all the same.
+      wanted = wanted + math.max(lost, seconds - math.max(0, b.idle - a.idle))
       stolen = stolen + lost
-      per_cpu[cpu] = seconds > 0 and math.min(1, lost / TICKS_PER_S / seconds) or 0
+      per_cpu[cpu] = lost / seconds
     end
   end
-  local wanted = busy + stolen
   return { share = any and (wanted > 0 and stolen / wanted or 0) or nil, steal = per_cpu }
 end
 

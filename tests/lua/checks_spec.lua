@@ -230,8 +230,20 @@ describe("dilation", function()
     local before = steal.parse "cpu  1 1 1 1 1 1 1 1 0\ncpu0 0 0 0 9 0 0 0 0 0\ncpu1 10 0 0 0 0 0 0 5 0\n"
     local after = steal.parse "cpu0 60 0 20 9 0 10 10 100 0 0\ncpu1 110 0 0 50 0 0 0 5 0 0\n"
     local dilation = steal.between(before, after, 2)
-    assert.near(1 / 3, dilation.share, 1e-9)
+    assert.near(1 / 3.5, dilation.share, 1e-9)
     assert.same({ [0] = 0.5, [1] = 0 }, dilation.steal)
+  end)
+
+  it("does not trust busy time, which misses the ticks that were stolen", function()
+    local before = steal.parse "cpu0 0 0 0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0 0 0\n"
+    local after = steal.parse "cpu0 3 0 0 0 0 0 0 150 0 0\ncpu1 2 0 0 0 0 0 0 150 0 0\n"
+    assert.near(0.5, steal.between(before, after, 3).share, 1e-9)
+  end)
+
+  it("is all of it at the most", function()
+    local before = steal.parse "cpu0 0 0 0 0 0 0 0 0 0 0\n"
+    local after = steal.parse "cpu0 0 0 0 150 0 0 0 120 0 0\n"
+    assert.equals(1, steal.between(before, after, 2).share)
   end)
 
   it("is unknown where the kernel does not tell", function()
