@@ -60,7 +60,7 @@ enum wire_type {
 	MSG_OP_REPLY = 0x4f505250, /* "OPRP": struct wire_op_reply, then attributes or data */
 	/* Host to guest. */
 	MSG_OP_REQUEST = 0x4f505251, /* "OPRQ": struct wire_op_request, then attributes or data */
-	MSG_SNAPSHOT_REPLY = 0x534e5250, /* "SNRP" */
+	MSG_SNAPSHOT_REPLY = 0x534e5250, /* "SNRP": struct wire_snapshot_reply, then REASON if there is one */
 	MSG_KERNEL_OP_REPLY = 0x4b4f5250, /* "KORP" */
 };
 
@@ -110,7 +110,20 @@ enum wire_snapshot_kind {
 struct wire_snapshot_request {
 	u32 request_id;
 	u32 kind;
-	char tag[WIRE_TAG_SIZE]; /* NUL-padded */
+	char tag[WIRE_TAG_SIZE]; /* NUL-padded; what names the capture, or the symbol to watch */
+};
+
+enum wire_snapshot_status {
+	SNAPSHOT_DONE = 0,
+	SNAPSHOT_BUSY = 1, /* somebody else holds the freeze: ask again if it still matters */
+	SNAPSHOT_TIMEOUT = 2, /* a vCPU did not stop in time */
+	SNAPSHOT_FAILED = 3,
+};
+
+/* Each request gets exactly one reply, with its id, unless the machine ends first. */
+struct wire_snapshot_reply {
+	u32 request_id;
+	u32 status; /* enum wire_snapshot_status; REASON tells more when it is not DONE */
 };
 
 struct wire_op_request {

@@ -108,7 +108,77 @@ function machine:wake_on_console(on) end
 ---@return string text, number next_offset
 function machine:console(from) end
 
---- Asks the machine to end; exit_reason ExternalKill. Does not wait.
+--- Stops every vCPU; returns when all are parked. Then devices and the guest's clocks stand still too.
+--- Raises "busy" (somebody else holds the freeze; nothing was queued), "frozen" (it is frozen by an earlier
+--- call), "timeout" (a vCPU did not park: which, and where it was; the machine goes on), "ended",
+--- "interrupted".
+---@param limit number|nil seconds after which it is thawed by itself; nil: none
+function machine:freeze(limit) end
+
+--- Lets the vCPUs go on. Raises "running" when it was not frozen, "freeze-limit" when the limit has thawed it
+--- since, "ended".
+function machine:thaw() end
+
+--- True from the end of freeze() until thaw(), the limit, or the machine's end.
+---@return boolean
+function machine:is_frozen() end
+
+--- Freezes, calls fn(...), thaws: also when it raises. Returns what fn returns. When the limit passes first,
+--- the machine is thawed then and there, and fn is ended by an error "freeze-limit" at its next Lua
+--- instruction (compiled loops do not look: JIT is off for fn itself). Raises as freeze().
+---@param limit number|nil seconds
+---@param fn function
+---@return any ...
+function machine:frozen(limit, fn, ...) end
+
+--- Registers of a parked vCPU: the bytes of KVM's struct kvm_regs and struct kvm_sregs (x86-64). Raises
+--- "running", "invalid" (no such CPU), "freeze-limit", "ended".
+---@param cpu integer the guest's CPU number, from 0
+---@return string regs, string sregs
+function machine:regs(cpu) end
+
+--- Executes up to n instructions on one vCPU of a frozen machine; interrupts are held back meanwhile, and the
+--- others stay parked. Returns how many were executed: fewer when the vCPU halted or waits for its start.
+--- Raises as regs(), and "timeout" when one of them did not end within the limit.
+---@param cpu integer
+---@param n integer 1 to 1000000
+---@param limit number|nil seconds of wall time; nil: 5
+---@return integer executed
+function machine:step(cpu, n, limit) end
+
+--- Bytes of guest-physical memory, frozen only. Raises "invalid" for what is not RAM, and as regs().
+---@param address number guest-physical
+---@param size number at most 16 MiB
+---@return string
+function machine:read_physical(address, size) end
+
+--- CRC-32 of all of the guest's RAM, frozen only. Raises as regs().
+---@return number
+function machine:memory_crc() end
+
+--- Freezes, records, thaws. Raises as freeze().
+---@param tag string 1 to 64 bytes of printable text
+function machine:capture(tag) end
+
+--- What was recorded so far, in order: by main, by the guest, by timers. elapsed: seconds since start() that
+--- the machine was not frozen. Also after the end.
+---@return { tag: string, source: string, elapsed: number, clock: number, cpus: { regs: string, sregs: string }[] }[]
+---  clock: the guest's kvmclock, seconds
+function machine:captures() end
+
+--- For tests: makes happen what no healthy machine does, or what later parts of ktstr will do.
+---   "periodic", seconds: a capture from a timer again and again; 0 ends it. Counts are in freeze_counts()
+---   "deaf", cpu, seconds: that vCPU does not look at a freeze for so long
+---   "rendezvous_timeout", seconds: instead of 30
+---@param name string
+---@param ... number
+function machine:test_hook(name, ...) end
+
+--- How the captures of each source went.
+---@return table<string, { done: number, busy: number, timeout: number, failed: number }> by source
+function machine:freeze_counts() end
+
+--- Asks the machine to end; exit_reason ExternalKill. Does not wait. Also while it is frozen.
 function machine:kill() end
 
 --- Waits until it has ended (kills it first when it was never asked to end and `kill` is true) and frees
