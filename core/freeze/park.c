@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "freeze/park.h"
+
+#include <linux/futex.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+// Counts the acknowledgement if it is that generation which is waited for. True: it was the last one.
+static bool count_ack(struct rendezvous *r, u32 generation)
+{
+	u64 missing = __atomic_load_n(&r->missing, __ATOMIC_RELAXED);
+
+	do {
+		if (missing >> 32 != generation)
+			return false;
+	} while (!__atomic_compare_exchange_n(&r->missing, &missing, missing - 1, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	return (u32)missing == 1;
+}
+
+void park_ack(struct park_slot *slot, u32 generation)
+{
+	// Counted twice, it would stand for a thread that still runs.
+	if (slot->acked == generation)
+		return;
+	__atomic_store_n(&slot->acked, generation, __ATOMIC_RELEASE);
+	if (count_ack(slot->rendezvous, generation))
+		eventfd_write(slot->rendezvous->fd, 1);
+}
+
+u32 park_wait(struct park_slot *slot)
+{
+	u32 *word = &slot->rendezvous->generation;
+	u32 generation;
+
+	// A kick's signal, a wake-up for the generation before, a word that has changed already: look again.
+	while ((generation = __atomic_load_n(word, __ATOMIC_SEQ_CST)) == slot->acked)
+		syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, slot->acked, NULL, NULL, 0);
+	if (generation & 1)
+		return generation;
+	__atomic_store_n(&slot->left_ns, clock_now_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->left, generation, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void park_leave_for_good(struct park_slot *slot)
+{
+	// Whether it had been counted is for the waiting side to find out: it looks at the slots again.
+	__atomic_store_n(&slot->gone, true, __ATOMIC_RELEASE);
+	eventfd_write(slot->rendezvous->fd, 1);
+}
