@@ -135,6 +135,19 @@ static u64 opt_timeout(lua_State *L, int index)
 	return lua_isnoneornil(L, index) ? UINT64_MAX : seconds_to_ns(luaL_checknumber(L, index));
 }
 
+/* true, false, or nil for what the host has. */
+static enum invariant_tsc read_invariant_tsc(lua_State *L, int options)
+{
+	lua_getfield(L, options, "invariant_tsc");
+
+	enum invariant_tsc choice = INVARIANT_TSC_HOST;
+
+	if (!lua_isnil(L, -1))
+		choice = lua_toboolean(L, -1) ? INVARIANT_TSC_SHOWN : INVARIANT_TSC_HIDDEN;
+	lua_pop(L, 1);
+	return choice;
+}
+
 static int core_machine(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
@@ -145,6 +158,7 @@ static int core_machine(lua_State *L)
 		.kaslr = bind_field_bool(L, 1, "kaslr", true),
 		.la57 = bind_field_bool(L, 1, "la57", false),
 		.steal_time = bind_field_bool(L, 1, "steal_time", true),
+		.invariant_tsc = read_invariant_tsc(L, 1),
 	};
 	const char *kernel = bind_field_string(L, 1, "kernel", true);
 

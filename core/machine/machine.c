@@ -92,6 +92,7 @@ static struct error *create_vcpus(struct machine *m, const struct machine_config
 	struct cpuid_options options = {
 		.tsc_deadline = kvm_capability(&m->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
 		.steal_time = config->steal_time,
+		.invariant_tsc = config->invariant_tsc,
 		.la57 = config->la57,
 	};
 

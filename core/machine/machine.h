@@ -13,6 +13,7 @@
 #include "device/virtio_console.h"
 #include "image/kernel.h"
 #include "machine/textlog.h"
+#include "x86/cpuid.h"
 
 /* How the BSP's loop ended. */
 enum exit_reason {
@@ -35,6 +36,7 @@ struct machine_config {
 	bool kaslr; /* where the image can be relocated */
 	bool la57; /* 5-level paging at entry */
 	bool steal_time; /* PV steal time shown to the guest */
+	enum invariant_tsc invariant_tsc;
 };
 
 struct machine_result {

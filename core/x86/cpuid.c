@@ -136,10 +136,13 @@ static void build_features(struct cpuid_builder *b, const struct cpuid_options *
 	cpuid_builder_raise(b, LEAF_POWER);
 	cpuid_builder_leaf(b, LEAF_POWER)->eax |= BIT(ARAT_6_EAX);
 
-	if (options->hide_invariant_tsc) {
+	if (options->invariant_tsc == INVARIANT_TSC_HIDDEN) {
 		e = cpuid_builder_find(b, LEAF_EXT_POWER, 0);
 		if (e)
 			e->edx &= ~BIT(INVARIANT_TSC_EXT7_EDX);
+	} else if (options->invariant_tsc == INVARIANT_TSC_SHOWN) {
+		cpuid_builder_raise(b, LEAF_EXT_POWER);
+		cpuid_builder_leaf(b, LEAF_EXT_POWER)->edx |= BIT(INVARIANT_TSC_EXT7_EDX);
 	}
 }
 

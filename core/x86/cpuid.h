@@ -13,10 +13,17 @@
 #include "base/error.h"
 #include "base/topology.h"
 
+/* The TSC's promise to keep its rate and never to stop (CPUID 0x80000007 EDX bit 8). */
+enum invariant_tsc {
+	INVARIANT_TSC_HOST, /* what the host's KVM offers */
+	INVARIANT_TSC_HIDDEN, /* the guest then prefers kvmclock to its TSC */
+	INVARIANT_TSC_SHOWN, /* it then prefers its TSC, whatever the host's is worth */
+};
+
 struct cpuid_options {
 	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER: KVM_GET_SUPPORTED_CPUID does not say it */
 	bool steal_time; /* offer KVM_FEATURE_STEAL_TIME */
-	bool hide_invariant_tsc; /* the guest then prefers kvmclock to its TSC */
+	enum invariant_tsc invariant_tsc;
 	bool la57; /* the guest starts with 5-level paging: an error when the host has none */
 	u32 tsc_khz; /* KVM_GET_TSC_KHZ, for leaf 0x40000010; 0: unknown, the guest has only kvmclock */
 };

@@ -47,6 +47,9 @@ local CMDLINE = "console=ttyS0 loglevel=5 panic=-1"
 ---  function called for each line, at the next wait
 ---@field la57 boolean|nil 5-level paging
 ---@field steal_time boolean|nil show the guest the time that the host took from it; nil: true
+---@field invariant_tsc boolean|nil true: show the guest an invariant TSC, which its kernel then takes for its
+---  clock, even where the host has none; false: hide it, and the kernel takes kvmclock; nil: as the host
+---  has it
 
 ---@type table<string, ktstr.OptionRule>
 boot.rules = {
@@ -61,6 +64,7 @@ boot.rules = {
   console = { "string|function" },
   la57 = { "boolean" },
   steal_time = { "boolean" },
+  invariant_tsc = { "boolean" },
 }
 
 --- Bytes that a guest needs at the least to unpack an initramfs: the archive, and twice its contents
@@ -174,6 +178,7 @@ local function prepare(given)
     la57 = given.la57 or false,
     timeout = timeout,
     steal_time = given.steal_time ~= false,
+    invariant_tsc = given.invariant_tsc,
   }
   local self = vm.new(machine, { topology = t, timeout = timeout })
   if sink then

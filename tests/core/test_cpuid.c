@@ -356,7 +356,7 @@ static void a_host_without_kvm_leaves_offers_none(void **state)
 static void clocks_follow_the_options(void **state)
 {
 	const struct cpuid_options on = { .tsc_deadline = true, .tsc_khz = 2599985 };
-	const struct cpuid_options off = { .hide_invariant_tsc = true };
+	const struct cpuid_options off = { .invariant_tsc = INVARIANT_TSC_HIDDEN };
 	struct supported s;
 	struct topology t;
 
@@ -374,6 +374,40 @@ static void clocks_follow_the_options(void **state)
 	assert_int_equal(cpuid_query(a, 0x40000010, 0).eax, 2599985);
 	assert_int_equal(cpuid_query(a, 0x40000010, 0).ebx, 1000000);
 	assert_int_equal(cpuid_query(b, 0x40000010, 0).eax, 0);
+}
+
+static u32 invariant_tsc_bit(const struct supported *s, enum invariant_tsc choice)
+{
+	const struct cpuid_options options = { .invariant_tsc = choice };
+	struct topology t;
+
+	assert_null(topology_init(&t, 1, 1, 1, 1, 0));
+
+	CLEANUP_FREE struct kvm_cpuid2 *c = build(&s->head, &t, 0, &options);
+
+	return cpuid_query(c, 0x80000007, 0).edx >> 8 & 1;
+}
+
+static void the_invariant_tsc_is_the_hosts_or_hidden_or_shown(void **state)
+{
+	struct supported has, lacks, no_leaf;
+
+	supported_init(&has, &hosts[3]);
+	supported_init(&lacks, &hosts[3]);
+	for (u32 i = 0; i < lacks.head.nent; i++)
+		if (lacks.head.entries[i].function == 0x80000007)
+			lacks.head.entries[i].edx = 0;
+	memset(&no_leaf, 0, sizeof(no_leaf));
+	put(&no_leaf.head, 0x80000001, 0, 0)->edx = 1 << 29;
+
+	assert_int_equal(invariant_tsc_bit(&has, INVARIANT_TSC_HOST), 1);
+	assert_int_equal(invariant_tsc_bit(&has, INVARIANT_TSC_HIDDEN), 0);
+	assert_int_equal(invariant_tsc_bit(&has, INVARIANT_TSC_SHOWN), 1);
+	assert_int_equal(invariant_tsc_bit(&lacks, INVARIANT_TSC_HOST), 0);
+	assert_int_equal(invariant_tsc_bit(&lacks, INVARIANT_TSC_HIDDEN), 0);
+	assert_int_equal(invariant_tsc_bit(&lacks, INVARIANT_TSC_SHOWN), 1);
+	assert_int_equal(invariant_tsc_bit(&no_leaf, INVARIANT_TSC_HIDDEN), 0);
+	assert_int_equal(invariant_tsc_bit(&no_leaf, INVARIANT_TSC_SHOWN), 1);
 }
 
 static void expect_error(struct supported *s, const struct topology *t, u32 cpu, bool la57, enum error_code code,
@@ -447,6 +481,7 @@ int main(void)
 		cmocka_unit_test(the_pv_features_are_the_documented_ones),
 		cmocka_unit_test(a_host_without_kvm_leaves_offers_none),
 		cmocka_unit_test(clocks_follow_the_options),
+		cmocka_unit_test(the_invariant_tsc_is_the_hosts_or_hidden_or_shown),
 		cmocka_unit_test(what_the_host_lacks_is_an_error),
 		cmocka_unit_test(too_many_entries_are_an_error),
 	};

@@ -36,6 +36,12 @@ describe("ktstr.boot", function()
     assert.equals(8, vm.topology.cpus)
   end)
 
+  it("passes the choice of an invariant TSC on, which may be none", function()
+    assert.is_nil(booted({}).invariant_tsc)
+    assert.is_true(booted({ invariant_tsc = true }).invariant_tsc)
+    assert.is_false(booted({ invariant_tsc = false }).invariant_tsc)
+  end)
+
   it("turns KASLR off for nokaslr, as a word of its own", function()
     assert.is_false(booted({ cmdline = "nokaslr" }).kaslr)
     assert.is_true(booted({ cmdline = "nokaslrx" }).kaslr)

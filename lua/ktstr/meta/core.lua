@@ -76,10 +76,11 @@ local machine = {}
 
 --- Puts a machine together; nothing runs yet.
 ---@param options { kernel: string, initrd: userdata|nil, cmdline: string, topology: table, kaslr: boolean,
----  la57: boolean, timeout: number|nil, steal_time: boolean|nil }
+---  la57: boolean, timeout: number|nil, steal_time: boolean|nil, invariant_tsc: boolean|nil }
 ---  kernel: path of a bzImage or vmlinux.
 ---  topology: { nodes = { { llcs = 2, memory = bytes }, ... }, cores = 4, threads = 2, distances = {{10,20},{20,10}} }
 ---  timeout: seconds of wall time from start() before the run is killed; nil: none.
+---  invariant_tsc: shown (true), hidden (false), or as the host has it (nil).
 ---@return ktstr.core.machine
 function core.machine(options) end
 
