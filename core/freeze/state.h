@@ -37,7 +37,10 @@ struct snapshot_request {
 	char tag[WIRE_TAG_SIZE + 1]; /* printable, not empty */
 };
 
-/* False when the payload is not one: wrong size, a tag that is empty or not printable text. */
+/*
+ * False when the payload is not one: wrong size, a tag that is empty or not printable ASCII. Where the size is
+ * right request_id and kind (any number) are set all the same, so that it can be answered.
+ */
 MUST_CHECK bool snapshot_request_parse(const void *payload, size_t size, struct snapshot_request *ret);
 
 /* The states of a run's dual capture. A single capture goes from IDLE to DONE. */
