@@ -152,6 +152,11 @@ static u32 count_missing(const struct rendezvous *r)
 struct error *rendezvous_wait(struct rendezvous *r, struct loop *loop, u64 timeout_ns, bool (*give_up)(void *ctx),
 			      void *ctx)
 {
+	// Often all have stopped while the last ones were being kicked. Looking longer than this only takes
+	// a CPU away from the threads that are waited for.
+	if (rendezvous_is_complete(r))
+		return NULL;
+
 	CLEANUP(wait_deinit)
 	struct wait w = { .loop = loop, .fd = r->fd, .timer = { .fn = wait_timed_out, .ctx = &w } };
 

@@ -59,12 +59,12 @@ bool rendezvous_is_frozen(const struct rendezvous *r);
 bool rendezvous_is_complete(const struct rendezvous *r);
 /* Whether it is this slot that is waited for. */
 bool rendezvous_is_missing(const struct rendezvous *r, u32 slot);
-/* After a thaw: the slot acknowledged the last freeze and has not left its park since. */
+/* After a thaw: the slot parked for a freeze, the last one or one before, and has not left its park since. */
 bool rendezvous_is_stuck(const struct rendezvous *r, u32 slot);
 
 /*
- * Runs the loop until the rendezvous is complete. give_up(ctx), looked at after each turn, ends it early
- * (ERROR_ENDED). ERROR_TIMEOUT after timeout_ns: the caller says which vCPU and where. Still frozen then: only
+ * Runs the loop until the rendezvous is complete. give_up(ctx), looked at before each turn (NULL: never), ends
+ * it early (ERROR_ENDED). ERROR_TIMEOUT after timeout_ns: the caller says which vCPU and where. Still frozen then: only
  * rendezvous_end() thaws.
  */
 MUST_CHECK struct error *rendezvous_wait(struct rendezvous *r, struct loop *loop, u64 timeout_ns,
