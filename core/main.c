@@ -25,13 +25,14 @@ struct program {
 
 /*
  * Runs inside the interrupted main thread, at the next Lua instruction. Where a wait has raised the
- * interruption already, that is the script's clean-up, which is not to be interrupted again.
+ * interruption already, that is the script's clean-up, which is not to be interrupted again; and a prompt may
+ * have taken it back meanwhile.
  */
 static void raise_interrupted(lua_State *L, lua_Debug *ar)
 {
 	(void)ar;
 	lua_sethook(L, NULL, 0, 0);
-	if (!interrupt_is_told())
+	if (interrupt_signal() && !interrupt_is_told())
 		bind_raise(L, interrupt_error());
 }
 

@@ -9,11 +9,20 @@
 
 static struct {
 	volatile sig_atomic_t signal;
-	bool unwinding; /* somebody has been told */
+	volatile bool unwinding; /* somebody has been told */
+	volatile bool patient;
 	int fd;
 	void (*hook)(void *arg);
 	void *arg;
 } interrupt = { .fd = -1 };
+
+static void fill_ours(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGALRM);
+}
 
 static void give_up(int sig)
 {
@@ -25,9 +34,13 @@ static void on_signal(int sig)
 {
 	int saved = errno;
 
-	if (interrupt.signal)
+	// At a prompt, a second SIGINT asks for nothing that the first did not.
+	if (interrupt.patient && interrupt.signal == SIGINT && sig == SIGINT)
+		return;
+	if (interrupt.signal && !(interrupt.patient && interrupt.signal == SIGINT))
 		_exit(128 + sig);
 	interrupt.signal = sig;
+	interrupt.unwinding = false;
 	alarm(INTERRUPT_IGNORED_S);
 
 	u64 one = 1;
@@ -35,7 +48,7 @@ static void on_signal(int sig)
 	ssize_t ignored = write(interrupt.fd, &one, sizeof(one));
 
 	(void)ignored;
-	if (interrupt.hook)
+	if (interrupt.hook && !(interrupt.patient && sig == SIGINT))
 		interrupt.hook(interrupt.arg);
 	errno = saved;
 }
@@ -51,12 +64,44 @@ struct error *interrupt_install(void (*hook)(void *arg), void *arg)
 	struct sigaction stop = { .sa_handler = on_signal };
 	struct sigaction alarm_action = { .sa_handler = give_up };
 
-	sigemptyset(&stop.sa_mask);
-	sigaddset(&stop.sa_mask, SIGALRM);
+	fill_ours(&stop.sa_mask);
 	if (sigaction(SIGINT, &stop, NULL) || sigaction(SIGTERM, &stop, NULL) ||
 	    sigaction(SIGALRM, &alarm_action, NULL))
 		return error_create_errno("sigaction");
 	return NULL;
+}
+
+void interrupt_set_patient(bool patient)
+{
+	interrupt.patient = patient;
+}
+
+static void drain(int fd)
+{
+	u64 count;
+	ssize_t ignored = read(fd, &count, sizeof(count));
+
+	(void)ignored;
+}
+
+bool interrupt_take_back(void)
+{
+	sigset_t ours, before;
+
+	// Only the main thread takes signals: none comes in between.
+	fill_ours(&ours);
+	pthread_sigmask(SIG_BLOCK, &ours, &before);
+
+	bool taken = interrupt.signal == SIGINT;
+
+	if (taken) {
+		alarm(0);
+		drain(interrupt.fd);
+		interrupt.unwinding = false;
+		interrupt.signal = 0;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return taken;
 }
 
 int interrupt_signal(void)

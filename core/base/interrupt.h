@@ -23,12 +23,23 @@ MUST_CHECK struct error *interrupt_install(void (*hook)(void *arg), void *arg);
 /* The signal that came, or 0. */
 int interrupt_signal(void);
 
-/* Becomes and stays readable once a signal has come: for poll(). */
+/* Readable once a signal has come, until it is taken back: for poll(). */
 int interrupt_fd(void);
 
 /* The error to return when a signal has come; gives the program time to unwind. */
 MUST_CHECK struct error *interrupt_error(void);
 /* Whether somebody has got that error: the program is unwinding. */
 bool interrupt_is_told(void);
+
+/*
+ * For a prompt, which looks at interrupt_signal() itself: while patient, SIGINT does not call the hook, and many
+ * of them count as one. SIGTERM is what it always is, also after a SIGINT.
+ */
+void interrupt_set_patient(bool patient);
+/*
+ * A SIGINT has been dealt with: all is as if it had never come, and the next one is a first one. False when
+ * there is none, or SIGTERM came, which stays. For the thread that takes the signals.
+ */
+bool interrupt_take_back(void);
 
 #endif
