@@ -49,6 +49,8 @@ struct queue {
 static struct {
 	u64 common, notify;
 	u32 notify_multiplier;
+	u64 vectors; /* the MSI-X table */
+	u32 vector_count;
 	struct queue control_in, control_out, frames_in, frames_out;
 	struct frame_reader reader;
 	u32 input_read; /* bytes of the first used input buffer that the reader has had */
@@ -164,6 +166,8 @@ static bool set_up_msix(u32 slot)
 	u32 table = pci_read32(slot, at + PCI_MSIX_TABLE);
 	u64 entry = pci_bar(slot, table & PCI_MSIX_TABLE_BIR) + (table & PCI_MSIX_TABLE_OFFSET);
 
+	con.vectors = entry;
+	con.vector_count = (pci_read32(slot, at) >> 16 & PCI_MSIX_FLAGS_QSIZE) + 1;
 	pci_write16(slot, at + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
 	write32(entry + PCI_MSIX_ENTRY_LOWER_ADDR, (u32)LAYOUT_LAPIC_GPA | (apic_id() & 0xff) << 12);
 	write32(entry + PCI_MSIX_ENTRY_UPPER_ADDR, 0);
@@ -225,11 +229,6 @@ static void shake_hands(void)
 	queue_notify(q);
 }
 
-u32 console_slot(void)
-{
-	return (u32)pci_find(VENDOR_VIRTIO, DEVICE_CONSOLE);
-}
-
 bool console_open(void)
 {
 	s32 slot = pci_find(VENDOR_VIRTIO, DEVICE_CONSOLE);
@@ -256,6 +255,12 @@ bool console_open(void)
 	shake_hands();
 	queue_notify(&con.frames_in);
 	return true;
+}
+
+u64 console_vectors(u32 *count)
+{
+	*count = con.vector_count;
+	return con.vectors;
 }
 
 void console_send_in_place(const void *data, u32 length)

@@ -15,8 +15,9 @@ enum { CONSOLE_PAYLOAD_MAX = 4000 };
 
 /* Finds the device and opens port 1. False: there is none, or it does not answer as it should. */
 bool console_open(void);
-/* Where the device is on the PCI bus; only once console_open() has found it. */
-u32 console_slot(void);
+
+/* Its MSI-X table, of `count` entries; the first one is all that the console itself uses. Once it is open. */
+u64 console_vectors(u32 *count);
 
 /* Sends a frame; returns once it is in the device's queue. */
 void console_send(u32 type, const void *payload, u32 length);

@@ -80,6 +80,17 @@ static inline void msr_write(u32 msr, u64 v)
 			 : "memory");
 }
 
+static inline u64 tsc_read(void)
+{
+	u32 low, high;
+
+	__asm__ volatile("rdtsc"
+			 : "=a"(low), "=d"(high)
+			 :
+			 : "memory");
+	return (u64)high << 32 | low;
+}
+
 struct cpuid {
 	u32 a, b, c, d;
 };

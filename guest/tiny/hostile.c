@@ -5,7 +5,6 @@
 
 #include "tiny/console.h"
 #include "tiny/cpu.h"
-#include "tiny/pci.h"
 #include "tiny/print.h"
 #include "tiny/trap.h"
 #include "x86/layout.h"
@@ -49,11 +48,8 @@ void hostile_shout(void)
 
 void hostile_hammer_vectors(void)
 {
-	u32 slot = console_slot();
-	u32 at = pci_capability(slot, PCI_CAP_ID_MSIX, 0);
-	u32 table = pci_read32(slot, at + PCI_MSIX_TABLE);
-	u64 entries = pci_bar(slot, table & PCI_MSIX_TABLE_BIR) + (table & PCI_MSIX_TABLE_OFFSET);
-	u32 count = (pci_read32(slot, at) >> 16 & PCI_MSIX_FLAGS_QSIZE) + 1;
+	u32 count;
+	u64 entries = console_vectors(&count);
 
 	for (u32 round = 0;; round++) {
 		u64 entry = entries + round % count * PCI_MSIX_ENTRY_SIZE;

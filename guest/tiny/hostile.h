@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a guest may do that none should: the host has to stand it and end the machine as usual.
- * Depends on smp.h and pci.h.
+ * Depends on smp.h and console.h.
  * None of these returns.
  */
 #ifndef TINY_HOSTILE_H

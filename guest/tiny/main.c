@@ -5,10 +5,15 @@
  */
 #include <asm/bootparam.h>
 
+#include "tiny/alarm.h"
+#include "tiny/capture.h"
 #include "tiny/console.h"
 #include "tiny/cpu.h"
 #include "tiny/hostile.h"
+#include "tiny/io.h"
+#include "tiny/load.h"
 #include "tiny/print.h"
+#include "tiny/report.h"
 #include "tiny/smp.h"
 #include "tiny/tiny.h"
 #include "tiny/trap.h"
@@ -18,70 +23,31 @@
 enum {
 	ERRNO_NOSYS = 38,
 	CPUS_TIMEOUT_SECONDS = 60,
-	TEXT_SIZE = 3500,
 };
 
 /* A vmlinux says its release this way. */
 __attribute__((used)) static const char banner[] = "Linux version 0.1.0-tiny (ktstr) #1 SMP\n";
 
-static struct {
-	u64 rsdp;
-	bool ready; /* SYS_RDY was sent */
-} tiny;
+static u64 rsdp;
 
 static struct cpus cpus;
 
-static void send_ready(void)
-{
-	u8 buffer[64];
-	struct attr_writer w = attr_writer_init(buffer, sizeof(buffer));
-
-	if (tiny.ready)
-		return;
-	tiny.ready = true;
-	attr_put_u32(&w, ATTR_VERSION, WIRE_VERSION);
-	attr_put_string(&w, ATTR_RELEASE, "0.1.0-tiny");
-	attr_put_u32(&w, ATTR_PID, 1);
-	console_send(MSG_SYS_RDY, buffer, (u32)w.size);
-}
-
-static void send_exit(s32 code)
-{
-	const struct wire_exit message = { .code = code };
-
-	console_send(MSG_EXIT, &message, sizeof(message));
-	console_flush();
-}
-
-/* Text behind a struct wire_output, in place. */
-struct output {
-	struct wire_output head;
-	char data[TEXT_SIZE];
-};
-
-static void send_output(struct output *output, struct text *text)
-{
-	console_send(MSG_STDOUT, output, (u32)(sizeof(output->head) + text->size));
-	text->size = 0;
-}
-
 static void run_exit(s64 code)
 {
-	send_ready();
-	send_exit((s32)code);
+	report_ready();
+	report_exit((s32)code);
 	machine_reset();
 }
 
 static void run_report(s64 code)
 {
-	send_ready();
-	send_exit((s32)code);
+	report_ready();
+	report_exit((s32)code);
 }
 
 static void run_ready(s64 number)
 {
-	send_ready();
-	console_flush();
+	report_at_work();
 }
 
 static void run_poweroff(s64 number)
@@ -208,23 +174,23 @@ static void run_garbage_then_exit(s64 code)
 
 	run_garbage(0);
 	console_send_raw(&f, sizeof(f.header) - 3); // a header that never ends
-	send_exit((s32)code);
+	report_exit((s32)code);
 	machine_reset();
 }
 
 static bool start_cpus(void)
 {
-	return cpus_start(&cpus, tiny.rsdp, CPUS_TIMEOUT_SECONDS);
+	return cpus_start(&cpus, rsdp, CPUS_TIMEOUT_SECONDS);
 }
 
 /* "apic 3 cpuid 3" for each CPU, in the order they came up, then "cpus 8 of 8". */
 static void run_cpus(s64 number)
 {
-	static struct output output;
-	struct text t = { .data = output.data, .capacity = sizeof(output.data) };
+	static struct report report;
+	struct text t = report_text(&report);
 	bool all = start_cpus();
 
-	send_ready();
+	report_ready();
 	for (u32 i = 0; i < TINY_CPUS_MAX; i++) {
 		if (!cpus.cpu[i].up)
 			continue;
@@ -234,15 +200,15 @@ static void run_cpus(s64 number)
 		text_put_number(&t, cpus.cpu[i].cpuid_id);
 		text_put(&t, "\n");
 		if (t.size > t.capacity - 100)
-			send_output(&output, &t);
+			report_output(&report, &t);
 	}
 	text_put(&t, "cpus ");
 	text_put_number(&t, cpus.up);
 	text_put(&t, " of ");
 	text_put_number(&t, cpus.listed);
 	text_put(&t, "\n");
-	send_output(&output, &t);
-	send_exit(all ? 0 : 1);
+	report_output(&report, &t);
+	report_exit(all ? 0 : 1);
 	machine_reset();
 }
 
@@ -251,15 +217,15 @@ static void run_flood(s64 number)
 {
 	static struct {
 		struct wire_header header;
-		struct output output;
+		struct report report;
 	} frame;
-	struct text t = { .data = frame.output.data, .capacity = sizeof(frame.output.data) };
+	struct text t = report_text(&frame.report);
 
-	send_ready();
+	report_ready();
 	while (t.size < t.capacity - 80)
 		text_put(&t, "flood, flood, flood, flood, flood, flood, flood, flood, flood, flood\n");
 
-	u32 size = (u32)frame_seal(&frame, MSG_STDOUT, (u32)(sizeof(frame.output.head) + t.size));
+	u32 size = (u32)frame_seal(&frame, MSG_STDOUT, (u32)(sizeof(frame.report.head) + t.size));
 
 	for (;;)
 		console_send_in_place(&frame, size);
@@ -279,7 +245,7 @@ static s32 shutdown_code(const struct frame *frame)
 
 static void run_echo(s64 number)
 {
-	send_ready();
+	report_ready();
 	for (;;) {
 		struct frame frame = console_receive();
 		struct wire_op_request request;
@@ -294,17 +260,9 @@ static void run_echo(s64 number)
 		console_send(MSG_OP_REPLY, &reply, sizeof(reply));
 		if (request.op != OP_SHUTDOWN)
 			continue;
-		send_exit(shutdown_code(&frame));
+		report_exit(shutdown_code(&frame));
 		machine_power_off();
 	}
-}
-
-static void count(u32 index)
-{
-	volatile u64 *counter = (volatile u64 *)(u64)(TINY_COUNTERS_GPA + index * TINY_COUNTER_STRIDE);
-
-	for (;;)
-		++*counter;
 }
 
 /* SYS_RDY, where there is a console, comes when every CPU is there and about to count. */
@@ -312,12 +270,66 @@ static void run_count(s64 number)
 {
 	if (!start_cpus())
 		machine_reset();
-	cpus_run(&cpus, count);
-	if (console_open()) {
-		send_ready();
-		console_flush();
-	}
-	count(0);
+	cpus_run(&cpus, load_count);
+	if (console_open())
+		report_at_work();
+	load_count(0);
+}
+
+static void run_unstarted(s64 number)
+{
+	report_at_work();
+	load_count(0);
+}
+
+static void run_load(s64 kind)
+{
+	load_run(&cpus, rsdp, (enum load_kind)kind);
+}
+
+static void run_copy(s64 number)
+{
+	report_at_work();
+	load_copy();
+}
+
+static void run_io(s64 number)
+{
+	report_at_work();
+	io_run();
+}
+
+static void run_timer(s64 ms)
+{
+	report_exit(alarm_by_count((u32)ms) ? 0 : 1);
+	machine_reset();
+}
+
+static void run_deadline(s64 ms)
+{
+	report_exit(alarm_by_deadline((u32)ms) ? 0 : 1);
+	machine_reset();
+}
+
+static void run_capture(s64 number)
+{
+	report_ready();
+	report_exit(capture_one_by_one((u32)number) ? 0 : 1);
+	machine_reset();
+}
+
+static void run_capture_burst(s64 number)
+{
+	report_ready();
+	report_exit(capture_burst((u32)number) ? 0 : 1);
+	machine_reset();
+}
+
+static void run_capture_bad(s64 number)
+{
+	report_ready();
+	report_exit(capture_bad() ? 0 : 1);
+	machine_reset();
 }
 
 static void run_triple_elsewhere(s64 number)
@@ -339,8 +351,7 @@ static void run_shout(s64 number)
 
 static void run_hammer(s64 number)
 {
-	send_ready();
-	console_flush();
+	report_at_work();
 	hostile_hammer_vectors();
 }
 
@@ -373,6 +384,16 @@ static const struct scenario {
 	{ "shout", run_shout, false }, /* text on COM1 and COM2 without end */
 	{ "hammer", run_hammer, true }, /* the virtio-console's MSI-X table changes all the time */
 	{ "count", run_count, false }, /* every CPU counts in memory, for ever */
+	{ "unstarted", run_unstarted, true }, /* the boot CPU counts; the others wait for their start */
+	{ "load", run_load, true }, /* every CPU at work, 0: counting in kernel mode, 1: in user mode, 2: halted, woken
+				     * by a timer, 3: mixed by number, 4: halted for good; for ever (load.h) */
+	{ "copy", run_copy, true }, /* long copies to devices by single instructions, for ever */
+	{ "io", run_io, true }, /* port and MMIO accesses, each value exact, for ever (io_loop.S) */
+	{ "timer", run_timer, true }, /* how long a timer of number ms took by the TSC: STDOUT, EXIT 0, reset */
+	{ "deadline", run_deadline, true }, /* the same for a TSC deadline; EXIT 1 where there is none */
+	{ "capture", run_capture, true }, /* number capture requests, one by one (capture.h), EXIT 0 or 1, reset */
+	{ "capture-burst", run_capture_burst, true }, /* the same, all sent at once */
+	{ "capture-bad", run_capture_bad, true }, /* bad requests, what became of each on STDOUT, EXIT 0, reset */
 };
 
 /* The number behind '='; 0 when there is none. */
@@ -441,7 +462,7 @@ void tiny_main(const struct boot_params *boot)
 	const char *at = (const char *)((u64)boot->ext_cmd_line_ptr << 32 | boot->hdr.cmd_line_ptr);
 	const char *word, *end;
 
-	tiny.rsdp = boot->acpi_rsdp_addr;
+	rsdp = boot->acpi_rsdp_addr;
 	traps_init();
 	traps_enable(false);
 	console_print("tiny: up\n");

@@ -73,7 +73,12 @@ static void text_put_byte(struct text *t, char c)
 
 void text_put(struct text *t, const char *s)
 {
-	while (*s)
+	text_put_bytes(t, s, strlen(s));
+}
+
+void text_put_bytes(struct text *t, const char *s, size_t n)
+{
+	while (n--)
 		text_put_byte(t, *s++);
 }
 

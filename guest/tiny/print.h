@@ -23,6 +23,7 @@ struct text {
 };
 
 void text_put(struct text *t, const char *s);
+void text_put_bytes(struct text *t, const char *s, size_t n);
 void text_put_number(struct text *t, s64 v);
 void text_put_hex(struct text *t, u64 v);
 

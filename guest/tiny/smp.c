@@ -16,7 +16,7 @@ enum {
 	MADT_LOCAL_X2APIC = 9,
 	MADT_ENABLED = 1,
 	XAPIC_ID_MAX = 254,
-	TICKS_PER_SECOND = 100,
+	TICK_MS = 10,
 };
 
 extern const u8 trampoline_start[], trampoline_end[], trampoline_cr3[], trampoline_cr4[];
@@ -140,9 +140,9 @@ bool cpus_start(struct cpus *cpus, u64 rsdp, u32 seconds)
 		apic_send_startup(ids[i], TINY_TRAMPOLINE_GPA);
 	}
 
-	u32 end = timer_ticks() + seconds * TICKS_PER_SECOND;
+	u32 end = timer_ticks() + seconds * 1000 / TICK_MS;
 
-	timer_start();
+	timer_start(TICK_MS);
 	while (cpus->up < cpus->listed && (s32)(end - timer_ticks()) > 0)
 		wait_for_interrupt();
 	timer_stop();

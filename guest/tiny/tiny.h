@@ -17,9 +17,20 @@
 
 #define TINY_CPUS_MAX 256
 
-/* Scenario `count`: a u64 for each CPU (0: the boot CPU, then as the others came up), 64 bytes apart. */
+/* A u64 for each CPU that counts (0: the boot CPU, then as the others came up), 64 bytes apart. */
 #define TINY_COUNTERS_GPA 0x30000
 #define TINY_COUNTER_STRIDE 64
+
+/*
+ * Scenario `io`: u64 rounds done, u64 mismatches; at TINY_IO_BUFFER_GPA what its string instructions copy; at
+ * TINY_IO_BOUNDARIES_GPA a u64 count and, in order, the address of each instruction of the loop in io_loop.S.
+ */
+#define TINY_IO_GPA 0x34000
+#define TINY_IO_BUFFER_GPA 0x34040
+#define TINY_IO_BOUNDARIES_GPA 0x35000
+
+/* The scenarios that capture: u64 sent, then replies: done, busy, timeout, failed, strange. */
+#define TINY_CAPTURES_GPA 0x36000
 
 /* Where other CPUs start in real mode, and their stacks: low memory that the boot protocol leaves alone. */
 #define TINY_TRAMPOLINE_GPA 0x10000
@@ -29,5 +40,8 @@
 /* Segment selectors: those of the boot protocol. */
 #define TINY_CS 0x10
 #define TINY_DS 0x18
+#define TINY_USER_DS 0x23
+#define TINY_USER_CS 0x2b
+#define TINY_TSS 0x30
 
 #endif

@@ -23,10 +23,12 @@ enum {
 
 	SPURIOUS_ENABLE = 1 << 8,
 	SPURIOUS_VECTOR = 0xff,
-	TIMER_PERIODIC = 1 << 17,
 	TIMER_MASKED = 1 << 16,
+	TIMER_PERIODIC = 1 << 17,
+	TIMER_DEADLINE = 2 << 17,
 	DIVIDE_BY_16 = 3,
-	TIMER_COUNT = 625000, /* 10 ms of KVM's 1 GHz, divided by 16 */
+	COUNTS_PER_MS = 62500, /* of KVM's 1 GHz, divided by 16 */
+	MSR_TSC_DEADLINE = 0x6e0,
 
 	ICR_ASSERT = 1 << 14,
 	ICR_INIT = 5 << 8,
@@ -215,11 +217,32 @@ void traps_enable(bool x2apic)
 	apic_write(APIC_SPURIOUS, SPURIOUS_ENABLE | SPURIOUS_VECTOR);
 }
 
-void timer_start(void)
+static void timer_set(u32 mode, u32 ms)
 {
 	apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_16);
-	apic_write(APIC_TIMER, TIMER_PERIODIC | VECTOR_TIMER);
-	apic_write(APIC_TIMER_INITIAL, TIMER_COUNT);
+	apic_write(APIC_TIMER, mode | VECTOR_TIMER);
+	apic_write(APIC_TIMER_INITIAL, ms * COUNTS_PER_MS);
+}
+
+void timer_start(u32 ms)
+{
+	timer_set(TIMER_PERIODIC, ms);
+}
+
+void timer_start_once(u32 ms)
+{
+	timer_set(0, ms);
+}
+
+void timer_start_deadline(u64 tsc)
+{
+	apic_write(APIC_TIMER, TIMER_DEADLINE | VECTOR_TIMER);
+	// The APIC's own registers are memory, where they are not MSRs: that write has to come first.
+	__asm__ volatile("mfence"
+			 :
+			 :
+			 : "memory");
+	msr_write(MSR_TSC_DEADLINE, tsc);
 }
 
 void timer_stop(void)

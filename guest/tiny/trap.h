@@ -28,9 +28,12 @@ void apic_send_init(u32 id);
 void apic_send_startup(u32 id, u64 address);
 void apic_send_wake(u32 id);
 
-/* VECTOR_TIMER about every 10 ms, and how many there have been. */
-void timer_start(void);
+/* This CPU's own timer: VECTOR_TIMER every so many milliseconds, once after them (at most 60,000), or at a time. */
+void timer_start(u32 ms);
+void timer_start_once(u32 ms);
+void timer_start_deadline(u64 tsc);
 void timer_stop(void);
+/* How many there have been, on all CPUs. */
 u32 timer_ticks(void);
 
 __attribute__((noreturn)) void machine_reset(void);
