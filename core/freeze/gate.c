@@ -20,5 +20,5 @@ void gate_guard_release(struct gate_guard *guard)
 
 bool gate_is_held(const struct gate *gate)
 {
-	return __atomic_load_n(&gate->held_by_guard, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&gate->held_by_guard, __ATOMIC_RELAXED);
 }
