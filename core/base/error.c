@@ -124,6 +124,9 @@ const char *error_code_name(enum error_code code)
 		[ERROR_BUSY] = "busy",
 		[ERROR_ENDED] = "ended",
 		[ERROR_INTERRUPTED] = "interrupted",
+		[ERROR_FROZEN] = "frozen",
+		[ERROR_RUNNING] = "running",
+		[ERROR_FREEZE_LIMIT] = "freeze-limit",
 	};
 
 	return names[code];

@@ -20,6 +20,9 @@ enum error_code {
 	ERROR_BUSY, /* somebody else holds it; nothing was queued */
 	ERROR_ENDED, /* the machine, or the peer, is gone */
 	ERROR_INTERRUPTED, /* a signal asked the program to stop */
+	ERROR_FROZEN, /* it needs a running machine, and this one is frozen */
+	ERROR_RUNNING, /* it needs a frozen machine, and this one runs */
+	ERROR_FREEZE_LIMIT, /* the machine was frozen for longer than was allowed, and has been thawed */
 };
 
 struct error;

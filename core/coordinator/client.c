@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "coordinator/internal.h"
 #include "coordinator/sentinel.h"
+#include "machine/frozen.h"
 
 /* Waits for fd, or a signal. False when the deadline came first. */
 static struct error *wait_for(int fd, u64 deadline_ns, bool *ready)
@@ -100,6 +104,182 @@ void coordinator_wake_on_console(struct coordinator *c, bool on)
 	__atomic_store_n(&c->wake_on_console, on, __ATOMIC_RELEASE);
 }
 
+/* --- freezing --- */
+
+static void post_call(void *ctx)
+{
+	coordinator_post(ctx, REQUEST_CALL);
+}
+
+static enum hold hold_of(const struct coordinator *c)
+{
+	return (enum hold)__atomic_load_n(&c->hold, __ATOMIC_SEQ_CST);
+}
+
+/* Tells main, once, that its freeze was ended by the limit; or asks. */
+static struct error *ask_frozen(struct coordinator *c, const struct call *call, u32 *result)
+{
+	struct error *err = NULL;
+
+	if (hold_of(c) == HOLD_FROZEN)
+		err = call_slot_ask(&c->call, call, post_call, c, result);
+	else if (hold_of(c) == HOLD_NONE && __atomic_load_n(&c->over, __ATOMIC_SEQ_CST))
+		return error_create(ERROR_ENDED, "the machine has ended");
+	else if (hold_of(c) == HOLD_NONE)
+		return error_create(ERROR_RUNNING, "the machine is not frozen");
+	// The limit may have come in between.
+	if (hold_of(c) != HOLD_EXPIRED)
+		return err;
+	error_destroy(err);
+	__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
+	return error_create(ERROR_FREEZE_LIMIT, "freeze limit: the machine was frozen for too long and has been thawed");
+}
+
+struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns)
+{
+	const struct call call = { .kind = CALL_FREEZE, .limit_ns = limit_ns };
+
+	if (hold_of(c) == HOLD_FROZEN)
+		return error_create(ERROR_FROZEN, "the machine is frozen already");
+	__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
+struct error *coordinator_thaw(struct coordinator *c)
+{
+	return ask_frozen(c, &(struct call){ .kind = CALL_THAW }, NULL);
+}
+
+bool coordinator_is_frozen(const struct coordinator *c)
+{
+	return hold_of(c) == HOLD_FROZEN;
+}
+
+bool coordinator_is_expired(const struct coordinator *c)
+{
+	return hold_of(c) == HOLD_EXPIRED;
+}
+
+void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *ctx)
+{
+	c->limit_hook = hook;
+	c->limit_ctx = ctx;
+}
+
+static struct error *look(struct coordinator *c, struct error *(*fn)(struct coordinator *c, void *arg), void *arg)
+{
+	return ask_frozen(c, &(struct call){ .kind = CALL_LOOK, .look = fn, .arg = arg }, NULL);
+}
+
+struct regs_look {
+	u32 cpu;
+	struct kvm_regs *regs;
+	struct kvm_sregs *sregs;
+};
+
+static struct error *look_at_regs(struct coordinator *c, void *arg)
+{
+	const struct regs_look *l = arg;
+
+	return machine_get_regs(c->machine, l->cpu, l->regs, l->sregs);
+}
+
+struct error *coordinator_get_regs(struct coordinator *c, u32 cpu, struct kvm_regs *regs, struct kvm_sregs *sregs)
+{
+	return look(c, look_at_regs, &(struct regs_look){ cpu, regs, sregs });
+}
+
+struct memory_look {
+	u64 gpa;
+	void *data;
+	size_t size;
+};
+
+static struct error *look_at_memory(struct coordinator *c, void *arg)
+{
+	const struct memory_look *l = arg;
+	const void *at = guest_memory_at(machine_memory(c->machine), l->gpa, l->size);
+
+	if (!at)
+		return error_create(ERROR_INVALID, "[0x%llx, +0x%zx) is not the guest's RAM", (unsigned long long)l->gpa,
+				    l->size);
+	memcpy(l->data, at, l->size);
+	return NULL;
+}
+
+struct error *coordinator_read_physical(struct coordinator *c, u64 gpa, void *data, size_t size)
+{
+	return look(c, look_at_memory, &(struct memory_look){ gpa, data, size });
+}
+
+static struct error *look_at_all_memory(struct coordinator *c, void *arg)
+{
+	const struct guest_memory *memory = machine_memory(c->machine);
+	u32 *crc = arg;
+
+	*crc = (u32)crc32_z(0, memory->base, memory->size);
+	return NULL;
+}
+
+struct error *coordinator_memory_crc(struct coordinator *c, u32 *ret)
+{
+	return look(c, look_at_all_memory, ret);
+}
+
+struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 count, u64 limit_ns, u32 *executed)
+{
+	const struct call call = { .kind = CALL_STEP, .cpu = cpu, .count = count, .limit_ns = limit_ns };
+
+	return ask_frozen(c, &call, executed);
+}
+
+struct error *coordinator_capture(struct coordinator *c, const char *tag)
+{
+	struct call call = { .kind = CALL_CAPTURE };
+
+	if (!snapshot_tag_is_good(tag))
+		return error_create(ERROR_INVALID, "a capture's name has 1 to %d printable characters", WIRE_TAG_SIZE);
+	snprintf(call.tag, sizeof(call.tag), "%s", tag);
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
+struct capture_store *coordinator_captures(struct coordinator *c)
+{
+	return &c->captures;
+}
+
+void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES])
+{
+	for (u32 i = 0; i < FREEZE_SOURCES; i++) {
+		const struct freeze_counts *counts = &c->counts[i];
+
+		ret[i] = (struct freeze_counts){
+			.done = __atomic_load_n(&counts->done, __ATOMIC_RELAXED),
+			.busy = __atomic_load_n(&counts->busy, __ATOMIC_RELAXED),
+			.timeout = __atomic_load_n(&counts->timeout, __ATOMIC_RELAXED),
+			.failed = __atomic_load_n(&counts->failed, __ATOMIC_RELAXED),
+		};
+	}
+}
+
+struct error *coordinator_inject_periodic(struct coordinator *c, u64 period_ns)
+{
+	return call_slot_ask(&c->call, &(struct call){ .kind = CALL_TICK, .limit_ns = period_ns }, post_call, c, NULL);
+}
+
+struct error *coordinator_inject_patience(struct coordinator *c, u64 patience_ns)
+{
+	return call_slot_ask(&c->call, &(struct call){ .kind = CALL_PATIENCE, .limit_ns = patience_ns }, post_call, c,
+			     NULL);
+}
+
+struct error *coordinator_inject_deafness(struct coordinator *c, u32 cpu, u64 duration_ns)
+{
+	return machine_make_deaf(c->machine, cpu, clock_deadline_ns(duration_ns));
+}
+
+/* --- the end --- */
+
 void coordinator_kill(struct coordinator *c)
 {
 	coordinator_post(c, REQUEST_KILL);
@@ -127,6 +307,7 @@ static void collect(struct coordinator *c)
 	r->machine = *machine_result(c->machine);
 	r->channel = c->reader.stats;
 	r->exit_code = r->machine.code;
+	strcpy(r->warnings, c->warnings);
 	r->reported = c->reported;
 	if (c->reported)
 		r->exit_code = c->exit_code;
@@ -182,6 +363,9 @@ void coordinator_destroy(struct coordinator *c)
 	if (c->thread_created)
 		end_thread(c);
 	loop_deinit(&c->loop);
+	capture_store_deinit(&c->captures);
+	pthread_mutex_destroy(&c->warnings_lock);
+	call_slot_deinit(&c->call);
 	outbox_deinit(&c->outbox);
 	mailbox_deinit(&c->mailbox);
 	free(c->reader_buffer);

@@ -2,13 +2,17 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "coordinator/internal.h"
+#include "machine/frozen.h"
 
 /* Frames that wait for main: beyond this the guest has to wait. */
 enum { MAILBOX_LIMIT = 8 << 20 };
@@ -24,12 +28,35 @@ void coordinator_post(struct coordinator *c, u32 request)
 	(void)ignored;
 }
 
+void coordinator_warn(struct coordinator *c, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	log_line("%s", line);
+	pthread_mutex_lock(&c->warnings_lock);
+
+	size_t used = strlen(c->warnings);
+
+	// What does not fit any more is the same over and over again.
+	if (used + strlen(line) + 2 <= sizeof(c->warnings))
+		sprintf(c->warnings + used, "%s\n", line);
+	pthread_mutex_unlock(&c->warnings_lock);
+}
+
 /* --- the coordinator's thread: from the guest --- */
 
 static void deliver(struct coordinator *c, const struct frame *f)
 {
 	struct wire_exit report;
 
+	if (f->type == MSG_SNAPSHOT_REQUEST) {
+		captures_take_request(c, f->payload, f->length);
+		return;
+	}
 	if (f->type == MSG_EXIT && f->length == sizeof(report)) {
 		memcpy(&report, f->payload, sizeof(report));
 		c->reported = true;
@@ -41,16 +68,24 @@ static void deliver(struct coordinator *c, const struct frame *f)
 	}
 }
 
+/* A request of the guest's is carried out, and answered, before anything behind it is read. */
+static bool has_unanswered_request(const struct coordinator *c)
+{
+	return c->is_asked || c->reply.pending;
+}
+
 /* Hands out the frames that are complete, while there is room. False: some have to wait. */
 static bool deliver_frames(struct coordinator *c)
 {
 	struct frame f;
 
-	while (mailbox_has_room(&c->mailbox)) {
+	while (!has_unanswered_request(c) && mailbox_has_room(&c->mailbox)) {
 		if (!frame_reader_next(&c->reader, &f))
 			return true;
 		deliver(c, &f);
 	}
+	if (has_unanswered_request(c))
+		return false;
 	__atomic_store_n(&c->starved, true, __ATOMIC_SEQ_CST);
 	// Main may have made room before it could see that we wait for it.
 	if (mailbox_has_room(&c->mailbox))
@@ -76,7 +111,7 @@ static size_t on_input(void *ctx, const void *data, size_t size)
 	return used;
 }
 
-static void on_resume(struct coordinator *c)
+static void resume_input(struct coordinator *c)
 {
 	__atomic_store_n(&c->starved, false, __ATOMIC_SEQ_CST);
 	if (deliver_frames(c))
@@ -86,8 +121,17 @@ static void on_resume(struct coordinator *c)
 static void on_queue(void *ctx, u32 events)
 {
 	struct queue_source *source = ctx;
+	struct coordinator *c = source->coordinator;
+	struct error *err;
 
-	virtio_console_serve(machine_virtio_console(source->coordinator->machine), source->queue);
+	if (!c->frozen) {
+		virtio_console_serve(machine_virtio_console(c->machine), source->queue);
+		return;
+	}
+	// Level-triggered: it would come again at once. The thaw takes care of it.
+	source->parked = true;
+	err = loop_set_events(&c->loop, &source->fd, 0);
+	error_destroy(err); // it comes again then, and nothing worse
 }
 
 /* --- to the guest --- */
@@ -96,6 +140,9 @@ static void on_queue(void *ctx, u32 events)
 static void push_outbox(struct coordinator *c)
 {
 	struct virtio_console *con = machine_virtio_console(c->machine);
+
+	if (c->frozen)
+		return;
 
 	// Both pieces of the ring. What main has put since waits a turn, so that main and a guest that
 	// takes everything at once do not keep the deadline and the other direction waiting.
@@ -108,8 +155,10 @@ static void push_outbox(struct coordinator *c)
 
 		size_t sent = virtio_console_write(con, CONSOLE_PORT_FRAMES, data, n);
 
-		if (sent)
+		if (sent) {
 			outbox_take(&c->outbox, sent);
+			captures_send_reply(c);
+		}
 		if (sent < n)
 			return;
 	}
@@ -150,7 +199,19 @@ static void on_request(void *ctx, u32 events)
 	if (requests & REQUEST_SEND)
 		push_outbox(c);
 	if (requests & REQUEST_RESUME)
-		on_resume(c);
+		resume_input(c);
+	// REQUEST_CALL: whoever runs the loop looks for it, since it may freeze.
+}
+
+/* 30 s after a thaw: a vCPU that still sits in its park will not leave it. */
+static void on_stuck_timer(void *ctx)
+{
+	struct coordinator *c = ctx;
+
+	for (u32 i = 0; i < machine_cpus(c->machine); i++)
+		if (rendezvous_is_stuck(machine_rendezvous(c->machine), i))
+			coordinator_warn(c, "vCPU %u has not left its park %llu s after the machine was thawed", i,
+					 FREEZE_RENDEZVOUS_TIMEOUT_NS / NSEC_PER_SEC);
 }
 
 static void on_deadline(void *ctx)
@@ -174,6 +235,7 @@ static void on_ended(void *ctx, u32 events)
 
 	loop_remove_fd(&c->loop, &c->ended_source);
 	loop_cancel_timer(&c->loop, &c->deadline);
+	captures_set_tick(c, 0);
 	c->draining = true;
 	// At once: main may be waiting to send, and what the guest has said waits for main to take it.
 	end_sending(c);
@@ -200,14 +262,18 @@ static void *coordinator_main(void *arg)
 	struct coordinator *c = arg;
 	struct error *err = NULL;
 
-	while (!err && !(c->draining && is_drained(c)))
+	while (!err && !(c->draining && is_drained(c))) {
 		err = loop_run_once(&c->loop, LOOP_FOREVER);
+		captures_serve(c);
+		hold_serve(c);
+	}
 	if (err) {
 		machine_set_detail(c->machine, "the coordinator: %s", error_message(err));
 		machine_stop(c->machine, EXIT_FATAL);
 		error_destroy(err);
 	}
 	end_sending(c);
+	call_slot_close(&c->call);
 	mailbox_close(&c->mailbox);
 	return NULL;
 }
@@ -253,6 +319,8 @@ static struct error *init(struct coordinator *c)
 		return error_no_memory();
 	frame_reader_init(&c->reader, c->reader_buffer, FRAME_BUFFER_MAX);
 	c->deadline = (struct loop_timer){ .fn = on_deadline, .ctx = c };
+	c->stuck_timer = (struct loop_timer){ .fn = on_stuck_timer, .ctx = c };
+	c->patience_ns = FREEZE_RENDEZVOUS_TIMEOUT_NS;
 	return add_sources(c);
 }
 
@@ -277,6 +345,11 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 	err = outbox_init(&c->outbox);
 	if (err)
 		goto deinit_mailbox;
+	err = call_slot_init(&c->call);
+	if (err)
+		goto deinit_outbox;
+	captures_init(c);
+	pthread_mutex_init(&c->warnings_lock, NULL);
 	err = init(c);
 	if (err) {
 		coordinator_destroy(c);
@@ -288,6 +361,8 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 	*ret = c;
 	return NULL;
 
+deinit_outbox:
+	outbox_deinit(&c->outbox);
 deinit_mailbox:
 	mailbox_deinit(&c->mailbox);
 deinit_loop:
@@ -317,6 +392,7 @@ static struct error *start_thread(struct coordinator *c)
 
 struct error *coordinator_start(struct coordinator *c)
 {
+	c->started_ns = clock_now_ns();
 	if (c->timeout_ns)
 		loop_set_timer(&c->loop, &c->deadline, clock_deadline_ns(c->timeout_ns));
 

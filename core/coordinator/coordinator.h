@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "capture/capture.h"
 #include "coordinator/mailbox.h"
 #include "machine/machine.h"
 #include "tlv/codec.h"
@@ -19,6 +20,12 @@ struct run_result {
 	bool reported; /* an EXIT frame came, or the sentinel on COM2 */
 	s32 exit_code; /* the guest's where it reported, else the machine's */
 	struct frame_stats channel; /* what was dropped on port 1 */
+	char warnings[4096]; /* lines: what a user should know of a run that went on */
+};
+
+/* How the freezes of one source went. */
+struct freeze_counts {
+	u64 done, busy, timeout, failed;
 };
 
 struct coordinator;
@@ -49,6 +56,48 @@ enum coordinator_event {
 MUST_CHECK struct error *coordinator_recv(struct coordinator *c, u64 timeout_ns, enum coordinator_event *event,
 					  struct mail **mail);
 void coordinator_wake_on_console(struct coordinator *c, bool on);
+
+/* --- freezing; see freeze.h for what happens --- */
+
+/*
+ * Stops the machine until coordinator_thaw(), for limit_ns at most (UINT64_MAX: for as long as it takes).
+ * ERROR_BUSY, ERROR_FROZEN (it is, by an earlier call), ERROR_TIMEOUT, ERROR_ENDED, ERROR_INTERRUPTED: the
+ * machine runs then, if it lives.
+ */
+MUST_CHECK struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns);
+/* ERROR_RUNNING: it was not frozen. ERROR_FREEZE_LIMIT: the limit has thawed it before (said once). */
+MUST_CHECK struct error *coordinator_thaw(struct coordinator *c);
+bool coordinator_is_frozen(const struct coordinator *c);
+/* The limit has thawed the machine, and nobody has been told yet. Safe in a Lua hook. */
+bool coordinator_is_expired(const struct coordinator *c);
+/* hook(ctx) is called on the coordinator's thread when a limit thaws the machine. Before the start. */
+void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *ctx);
+
+/* These are for a machine that main has frozen; errors as coordinator_thaw(), and ERROR_INVALID for their own. */
+MUST_CHECK struct error *coordinator_get_regs(struct coordinator *c, u32 cpu, struct kvm_regs *regs,
+					      struct kvm_sregs *sregs);
+/* Guest-physical memory, RAM only. */
+MUST_CHECK struct error *coordinator_read_physical(struct coordinator *c, u64 gpa, void *data, size_t size);
+/* CRC-32 of all RAM. */
+MUST_CHECK struct error *coordinator_memory_crc(struct coordinator *c, u32 *ret);
+/*
+ * Executes count instructions on one vCPU. *executed is less where the vCPU halted, or waits for its start.
+ * ERROR_TIMEOUT when it took longer than limit_ns, ERROR_INTERRUPTED.
+ */
+MUST_CHECK struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 count, u64 limit_ns, u32 *executed);
+
+/* Freezes, records, thaws. tag: 1 to WIRE_TAG_SIZE printable characters. Errors as coordinator_freeze(). */
+MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
+struct capture_store *coordinator_captures(struct coordinator *c);
+void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
+
+/* For tests: a capture each period_ns (0: none); another limit than 30 s for a rendezvous; a vCPU that does not
+ * park before some time has passed. */
+MUST_CHECK struct error *coordinator_inject_periodic(struct coordinator *c, u64 period_ns);
+MUST_CHECK struct error *coordinator_inject_patience(struct coordinator *c, u64 patience_ns);
+MUST_CHECK struct error *coordinator_inject_deafness(struct coordinator *c, u32 cpu, u64 duration_ns);
+
+/* --- the end --- */
 
 /* Asks the run to end (ExternalKill). Does not wait. */
 void coordinator_kill(struct coordinator *c);

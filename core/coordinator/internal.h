@@ -9,20 +9,33 @@
 #include <pthread.h>
 
 #include "base/loop.h"
+#include "capture/capture.h"
+#include "coordinator/call.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/outbox.h"
+#include "freeze/gate.h"
 
 /* What main asks of the coordinator's thread. */
 enum request {
 	REQUEST_SEND = 1 << 0, /* there is something in the outbox */
 	REQUEST_RESUME = 1 << 1, /* there is room in the mailbox again */
 	REQUEST_KILL = 1 << 2,
+	REQUEST_CALL = 1 << 3, /* main's call, or main no longer waits for it */
 };
 
+/* A device queue, served by the loop unless the machine is frozen. */
 struct queue_source {
 	struct coordinator *coordinator;
 	u32 queue;
 	struct loop_fd fd;
+	bool parked; /* it became ready while frozen, and is not watched until the thaw */
+};
+
+/* Who main's own freeze belongs to, as main sees it. */
+enum hold {
+	HOLD_NONE,
+	HOLD_FROZEN,
+	HOLD_EXPIRED, /* its limit has thawed the machine; main has not been told yet */
 };
 
 struct coordinator {
@@ -38,6 +51,26 @@ struct coordinator {
 	u8 *reader_buffer;
 	bool draining; /* the vCPUs have stopped; what is left in the rings is still read */
 
+	/* The thread's own, for freezing. */
+	struct gate gate;
+	bool frozen; /* devices and clocks stand, too */
+	u64 deadline_left_ns; /* of the run, while frozen */
+	u64 started_ns, frozen_at_ns, frozen_total_ns;
+	u64 patience_ns; /* of a rendezvous */
+	bool thaw_is_awaited; /* by main */
+	struct loop_timer stuck_timer; /* looks whether every vCPU has left its park */
+	struct snapshot_request asked; /* a guest's request that is to be carried out */
+	bool is_asked;
+	struct wire_reply_slot {
+		bool pending; /* the outbox had no room for it */
+		u32 size;
+		u8 payload[256];
+	} reply;
+	struct loop_timer tick_timer; /* periodic captures, for tests */
+	u64 tick_ns;
+	bool tick_due;
+	u32 ticks;
+
 	/* Shared. */
 	struct mailbox mailbox;
 	struct outbox outbox;
@@ -46,6 +79,14 @@ struct coordinator {
 	bool starved; /* atomic: frames wait for room in the mailbox */
 	bool over; /* atomic: nobody is there to send to any more */
 	bool wake_on_console, console_is_new; /* atomic */
+	struct call_slot call;
+	u32 hold; /* enum hold; atomic */
+	struct capture_store captures;
+	struct freeze_counts counts[FREEZE_SOURCES]; /* each of them atomic */
+	void (*limit_hook)(void *ctx); /* main's, before the start */
+	void *limit_ctx;
+	pthread_mutex_t warnings_lock;
+	char warnings[sizeof(((struct run_result *)0)->warnings)]; /* lines */
 
 	/* The thread writes them; main reads them after joining it. */
 	bool reported;
@@ -59,5 +100,29 @@ struct coordinator {
 
 /* Makes the thread look at a request. Any thread. */
 void coordinator_post(struct coordinator *c, u32 request);
+
+/* Says what a user should know of a run that goes on. Any thread. */
+void coordinator_warn(struct coordinator *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* --- the thread's own --- */
+
+/* hold.c: serves main's call, if there is one. Not from within a callback of the loop: it may freeze. */
+void hold_serve(struct coordinator *c);
+/* The same in the middle of somebody else's freeze, where none of it can be done and none of it waits. */
+void hold_serve_busy(struct coordinator *c);
+/* Answers main's thaw, if that is what ends this freeze. */
+void hold_answer_thaw(struct coordinator *c);
+
+/* capture.c */
+void captures_init(struct coordinator *c);
+/* A frame: answered now when the gate is held, else as soon as the loop's callback has returned. */
+void captures_take_request(struct coordinator *c, const void *payload, size_t size);
+/* Carries out what has been asked. Not from within a callback of the loop. */
+void captures_serve(struct coordinator *c);
+/* Freezes, records. */
+MUST_CHECK struct error *captures_record(struct coordinator *c, enum freeze_source source, const char *tag);
+/* Sends a reply that had to wait. */
+void captures_send_reply(struct coordinator *c);
+void captures_set_tick(struct coordinator *c, u64 period_ns);
 
 #endif

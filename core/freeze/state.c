@@ -25,6 +25,13 @@ static bool is_printable(const char *s, size_t size)
 	return true;
 }
 
+bool snapshot_tag_is_good(const char *tag)
+{
+	size_t length = strnlen(tag, WIRE_TAG_SIZE + 1);
+
+	return length && length <= WIRE_TAG_SIZE && is_printable(tag, length);
+}
+
 bool snapshot_request_parse(const void *payload, size_t size, struct snapshot_request *ret)
 {
 	struct wire_snapshot_request wire;

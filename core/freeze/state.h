@@ -37,6 +37,9 @@ struct snapshot_request {
 	char tag[WIRE_TAG_SIZE + 1]; /* printable, not empty */
 };
 
+/* Names of captures: 1 to WIRE_TAG_SIZE characters of printable ASCII. */
+MUST_CHECK bool snapshot_tag_is_good(const char *tag);
+
 /*
  * False when the payload is not one: wrong size, a tag that is empty or not printable ASCII. Where the size is
  * right request_id and kind (any number) are set all the same, so that it can be answered.

@@ -27,6 +27,9 @@ struct error *vcpu_init(struct vcpu *vcpu, const struct vm *vm, u32 apic_id)
 		return error_create_errno("mmap of vCPU %u's run page", apic_id);
 	vcpu->run = run;
 	vcpu->run_size = vm->run_size;
+	// Every exit then leaves the registers in the run page, where others can look while the vCPU runs.
+	if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_REGS)
+		vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS;
 	vcpu->fd = no_close(fd);
 	return NULL;
 }
@@ -137,13 +140,8 @@ static void describe_internal_error(const struct kvm_run *run, char *buffer, siz
 		append(buffer, size, " 0x%llx", run->internal.data[i]);
 }
 
-void vcpu_describe_exit(const struct vcpu *vcpu, char *buffer, size_t size)
+static void describe_reason(const struct kvm_run *run, char *buffer, size_t size)
 {
-	const struct kvm_run *run = vcpu->run;
-	struct kvm_regs regs;
-
-	if (!size)
-		return;
 	buffer[0] = '\0';
 	append(buffer, size, "%s", vcpu_exit_name(run->exit_reason));
 	switch (run->exit_reason) {
@@ -172,6 +170,26 @@ void vcpu_describe_exit(const struct vcpu *vcpu, char *buffer, size_t size)
 		append(buffer, size, ", event %u", run->system_event.type);
 		break;
 	}
+}
+
+void vcpu_describe_last_exit(const struct vcpu *vcpu, char *buffer, size_t size)
+{
+	const struct kvm_run *run = vcpu->run;
+
+	if (!size)
+		return;
+	describe_reason(run, buffer, size);
+	if (run->kvm_valid_regs & KVM_SYNC_X86_REGS)
+		append(buffer, size, ", at rip 0x%llx", run->s.regs.regs.rip);
+}
+
+void vcpu_describe_exit(const struct vcpu *vcpu, char *buffer, size_t size)
+{
+	struct kvm_regs regs;
+
+	if (!size)
+		return;
+	describe_reason(vcpu->run, buffer, size);
 	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0)
 		append(buffer, size, ", at rip 0x%llx", regs.rip);
 }
@@ -281,27 +299,46 @@ static struct kvm_device_attr tsc_offset_attr(u64 *value)
 	};
 }
 
-static struct error *tsc_offset_check(const struct vcpu *vcpu, const struct kvm_device_attr *attr)
+/* Asked after a failure alone: a freeze reads and sets the offset of every vCPU, and every call counts. */
+static struct error *explain_tsc_offset(const struct vcpu *vcpu, const struct kvm_device_attr *attr,
+					struct error *err)
 {
-	if (ioctl(vcpu->fd, KVM_HAS_DEVICE_ATTR, attr) == 0)
-		return NULL;
+	if (!err || ioctl(vcpu->fd, KVM_HAS_DEVICE_ATTR, attr) == 0)
+		return err;
+	error_destroy(err);
 	return error_create(ERROR_UNSUPPORTED, "this KVM has no TSC offset to read or set (Linux 5.16 or later has)");
 }
 
 struct error *vcpu_get_tsc_offset(const struct vcpu *vcpu, u64 *ret)
 {
 	struct kvm_device_attr attr = tsc_offset_attr(ret);
-	struct error *err = tsc_offset_check(vcpu, &attr);
 
-	return err ? err : KVM_IOCTL(vcpu->fd, KVM_GET_DEVICE_ATTR, &attr, "TSC offset");
+	return explain_tsc_offset(vcpu, &attr, KVM_IOCTL(vcpu->fd, KVM_GET_DEVICE_ATTR, &attr, "TSC offset"));
 }
 
 struct error *vcpu_set_tsc_offset(const struct vcpu *vcpu, u64 offset)
 {
 	struct kvm_device_attr attr = tsc_offset_attr(&offset);
-	struct error *err = tsc_offset_check(vcpu, &attr);
 
-	return err ? err : KVM_IOCTL(vcpu->fd, KVM_SET_DEVICE_ATTR, &attr, "TSC offset");
+	return explain_tsc_offset(vcpu, &attr, KVM_IOCTL(vcpu->fd, KVM_SET_DEVICE_ATTR, &attr, "TSC offset"));
+}
+
+struct error *vcpu_get_lapic(const struct vcpu *vcpu, struct kvm_lapic_state *ret)
+{
+	return KVM_IOCTL(vcpu->fd, KVM_GET_LAPIC, ret, "the local APIC");
+}
+
+struct error *vcpu_set_lapic(const struct vcpu *vcpu, const struct kvm_lapic_state *lapic)
+{
+	return KVM_IOCTL(vcpu->fd, KVM_SET_LAPIC, lapic, "the local APIC");
+}
+
+struct error *vcpu_tell_stopped(const struct vcpu *vcpu)
+{
+	// EINVAL: the guest has no kvmclock there, so nothing that would listen.
+	if (ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0) == 0 || errno == EINVAL)
+		return NULL;
+	return error_create_errno("KVM_KVMCLOCK_CTRL (telling the guest that it was stopped)");
 }
 
 struct error *vcpu_set_guest_debug(const struct vcpu *vcpu, u32 control, const u64 debugreg[8])

@@ -61,6 +61,12 @@ const char *vcpu_exit_name(u32 reason);
  */
 void vcpu_describe_exit(const struct vcpu *vcpu, char *buffer, size_t size);
 
+/*
+ * The same without asking KVM, so without waiting for a vCPU that runs; from any thread, and then what it says
+ * may be half of one exit and half of the next. rip is left out where KVM does not keep it in the run page.
+ */
+void vcpu_describe_last_exit(const struct vcpu *vcpu, char *buffer, size_t size);
+
 MUST_CHECK struct error *vcpu_set_cpuid(const struct vcpu *vcpu, const struct kvm_cpuid2 *cpuid);
 MUST_CHECK struct error *vcpu_get_regs(const struct vcpu *vcpu, struct kvm_regs *ret);
 MUST_CHECK struct error *vcpu_set_regs(const struct vcpu *vcpu, const struct kvm_regs *regs);
@@ -80,6 +86,16 @@ MUST_CHECK struct error *vcpu_set_tsc_khz(const struct vcpu *vcpu, u32 khz);
 /* What is added to the host's TSC; two's complement. ERROR_UNSUPPORTED where KVM does not tell. */
 MUST_CHECK struct error *vcpu_get_tsc_offset(const struct vcpu *vcpu, u64 *ret);
 MUST_CHECK struct error *vcpu_set_tsc_offset(const struct vcpu *vcpu, u64 offset);
+
+/*
+ * The local APIC's registers, where KVM has it; the timer's count is what remains of it now. Setting them
+ * replaces every interrupt that waits there, also one that came in since they were read: while no other vCPU
+ * and no device can send any.
+ */
+MUST_CHECK struct error *vcpu_get_lapic(const struct vcpu *vcpu, struct kvm_lapic_state *ret);
+MUST_CHECK struct error *vcpu_set_lapic(const struct vcpu *vcpu, const struct kvm_lapic_state *lapic);
+/* KVM_KVMCLOCK_CTRL: the guest's watchdogs start anew. Fine, and nothing, where the guest has no kvmclock. */
+MUST_CHECK struct error *vcpu_tell_stopped(const struct vcpu *vcpu);
 
 /* control: KVM_GUESTDBG_*; debugreg: DR0 to DR7, or NULL for none. */
 MUST_CHECK struct error *vcpu_set_guest_debug(const struct vcpu *vcpu, u32 control, const u64 debugreg[8]);

@@ -5,35 +5,25 @@
 #include "base/clock.h"
 #include "coordinator/coordinator.h"
 #include "image/cpio.h"
-#include "lua/bind.h"
+#include "lua/machine.h"
 
 static const char machine_metatable[] = "ktstr.machine";
 
-struct lua_machine {
-	struct machine *machine; /* NULL once the result is there */
-	struct coordinator *coordinator;
-	bool started, ended;
-	struct run_result result;
-	struct mail *mail; /* on its way to Lua */
-	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
-	u64 console_start; /* offset of its first byte */
-};
-
-static struct lua_machine *check(lua_State *L)
+struct lua_machine *machine_check(lua_State *L)
 {
 	return luaL_checkudata(L, 1, machine_metatable);
 }
 
 static struct lua_machine *check_alive(lua_State *L)
 {
-	struct lua_machine *lm = check(L);
+	struct lua_machine *lm = machine_check(L);
 
 	if (!lm->coordinator)
 		bind_raise(L, error_create(ERROR_ENDED, "the machine has ended"));
 	return lm;
 }
 
-static struct lua_machine *check_started(lua_State *L)
+struct lua_machine *machine_check_started(lua_State *L)
 {
 	struct lua_machine *lm = check_alive(L);
 
@@ -111,7 +101,7 @@ static struct error *create(struct lua_machine *lm, const char *kernel, struct m
 }
 
 /* Not a number is 0. */
-static u64 seconds_to_ns(double seconds)
+u64 machine_seconds_to_ns(double seconds)
 {
 	return seconds >= 0x1p32 ? UINT64_MAX : (u64)(fmax(seconds, 0) * NSEC_PER_SEC);
 }
@@ -127,12 +117,12 @@ static u64 read_timeout(lua_State *L, int options)
 	if (given && !(seconds > 0))
 		bind_raise(L, error_create(ERROR_INVALID, "timeout must be a number of seconds above 0"));
 	lua_pop(L, 1);
-	return given ? seconds_to_ns(fmax(seconds, 1e-9)) : 0;
+	return given ? machine_seconds_to_ns(fmax(seconds, 1e-9)) : 0;
 }
 
 static u64 opt_timeout(lua_State *L, int index)
 {
-	return lua_isnoneornil(L, index) ? UINT64_MAX : seconds_to_ns(luaL_checknumber(L, index));
+	return lua_isnoneornil(L, index) ? UINT64_MAX : machine_seconds_to_ns(luaL_checknumber(L, index));
 }
 
 /* true, false, or nil for what the host has. */
@@ -175,6 +165,7 @@ static int core_machine(lua_State *L)
 	struct lua_machine *lm = lua_newuserdata(L, sizeof(*lm));
 
 	*lm = (struct lua_machine){ 0 };
+	capture_store_init(&lm->captures);
 	luaL_getmetatable(L, machine_metatable);
 	lua_setmetatable(L, -2);
 	bind_check(L, create(lm, kernel, &config, timeout));
@@ -208,11 +199,14 @@ static void release(struct lua_machine *lm)
 
 static int machine_gc(lua_State *L)
 {
-	struct lua_machine *lm = check(L);
+	struct lua_machine *lm = machine_check(L);
 
 	release(lm);
 	free(lm->mail);
 	lm->mail = NULL;
+	free(lm->capture);
+	lm->capture = NULL;
+	capture_store_deinit(&lm->captures);
 	buf_deinit(&lm->console);
 	buf_deinit(&lm->last_words);
 	return 0;
@@ -237,7 +231,7 @@ static int lua_machine_start(lua_State *L)
 
 static int lua_machine_send(lua_State *L)
 {
-	struct lua_machine *lm = check_started(L);
+	struct lua_machine *lm = machine_check_started(L);
 	size_t size;
 	u32 type = bind_check_u32(L, 2);
 	const char *payload = luaL_checklstring(L, 3, &size);
@@ -255,11 +249,11 @@ static int push_no_frame(lua_State *L, const char *why)
 
 static int lua_machine_recv(lua_State *L)
 {
-	struct lua_machine *lm = check(L);
+	struct lua_machine *lm = machine_check(L);
 
 	if (lm->ended)
 		return push_no_frame(L, "ended");
-	check_started(L);
+	machine_check_started(L);
 
 	enum coordinator_event event;
 	u64 timeout = opt_timeout(L, 2);
@@ -292,7 +286,7 @@ static int lua_machine_wake_on_console(lua_State *L)
 
 static int lua_machine_console(lua_State *L)
 {
-	struct lua_machine *lm = check(L);
+	struct lua_machine *lm = machine_check(L);
 	u64 from = lua_isnoneornil(L, 2) ? 0 : bind_check_offset(L, 2);
 
 	if (lm->machine)
@@ -317,7 +311,7 @@ static int lua_machine_console(lua_State *L)
 
 static int lua_machine_kill(lua_State *L)
 {
-	struct lua_machine *lm = check(L);
+	struct lua_machine *lm = machine_check(L);
 
 	if (lm->coordinator)
 		coordinator_kill(lm->coordinator);
@@ -365,18 +359,21 @@ static void push_result(lua_State *L, const struct lua_machine *lm)
 	lua_pushlstring(L, lm->last_words.data ? (const char *)lm->last_words.data : "",
 			lm->last_words.size);
 	lua_setfield(L, -2, "last_words");
+	lua_pushstring(L, r->warnings);
+	lua_setfield(L, -2, "warnings");
 	push_channel(L, &r->channel);
 	lua_setfield(L, -2, "channel");
 }
 
 static int lua_machine_join(lua_State *L)
 {
-	struct lua_machine *lm = check(L);
+	struct lua_machine *lm = machine_check(L);
 
 	if (!lm->ended) {
-		check_started(L);
+		machine_check_started(L);
 		bind_check(L, coordinator_join(lm->coordinator, &lm->result));
 		keep_serial_text(lm);
+		machine_keep_captures(lm);
 		release(lm);
 		lm->ended = true;
 	}
@@ -402,6 +399,7 @@ void bind_machine(lua_State *L)
 	lua_setfield(L, -2, "__gc");
 	lua_newtable(L);
 	luaL_register(L, NULL, methods);
+	luaL_register(L, NULL, machine_freeze_methods);
 	lua_setfield(L, -2, "__index");
 	lua_pop(L, 1);
 	lua_pushcfunction(L, core_machine);

@@ -89,12 +89,24 @@ struct machine {
 
 	u32 vcpu_count;
 	struct vcpu_thread *vcpus;
+
+	u32 tsc_khz; /* the guest's */
+	struct rendezvous rendezvous;
+	struct park_slot *park_slots;
+	struct clocks clocks;
+	bool long_frozen; /* atomic: the last freeze was; written before the thaw */
 };
 
 static inline bool machine_is_stopping(const struct machine *m)
 {
 	// Sequentially consistent, as is all of the handshake with vcpu_thread_kick().
 	return __atomic_load_n(&m->stop, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* For a vCPU that leaves its park. */
+static inline bool machine_was_long_frozen(const struct machine *m)
+{
+	return __atomic_load_n(&m->long_frozen, __ATOMIC_RELAXED);
 }
 
 static inline enum exit_reason machine_stop_reason(const struct machine *m)
@@ -109,6 +121,10 @@ void machine_vcpu_ended(struct machine *m);
 /* board.c: the devices and their way to the interrupt controllers. */
 MUST_CHECK struct error *board_init(struct machine *m);
 void board_deinit(struct machine *m);
+
+/* frozen.c: what a freeze needs of it; after the vCPUs have been made. */
+MUST_CHECK struct error *machine_init_freeze(struct machine *m);
+void machine_deinit_freeze(struct machine *m);
 
 /* load.c: kernel, initrd, firmware tables; entry is where the BSP starts. */
 MUST_CHECK struct error *machine_load_guest(struct machine *m, const struct machine_config *config, u64 *entry);

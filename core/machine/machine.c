@@ -105,6 +105,7 @@ static struct error *create_vcpus(struct machine *m, const struct machine_config
 	for (u32 i = 0; !err && i < count; i++)
 		err = vcpu_prepare(m, supported, i, &options);
 	free(supported);
+	m->tsc_khz = options.tsc_khz;
 	return err;
 }
 
@@ -142,6 +143,8 @@ static struct error *create(struct machine *m, const struct machine_config *conf
 		err = create_vcpus(m, config);
 	if (!err)
 		err = bsp_prepare(m, entry, config->la57);
+	if (!err)
+		err = machine_init_freeze(m);
 	return err;
 }
 
@@ -181,6 +184,7 @@ void machine_destroy(struct machine *m)
 		return;
 	machine_stop(m, EXIT_EXTERNAL_KILL);
 	machine_join(m);
+	machine_deinit_freeze(m);
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		vcpu_deinit(&m->vcpus[i].vcpu);
 	free(m->vcpus);
@@ -257,6 +261,16 @@ void machine_stop(struct machine *m, enum exit_reason reason)
 		return;
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		vcpu_thread_kick(&m->vcpus[i]);
+}
+
+bool machine_has_stop(const struct machine *m)
+{
+	return machine_is_stopping(m);
+}
+
+u32 machine_cpus(const struct machine *m)
+{
+	return m->vcpu_count;
 }
 
 int machine_ended_fd(const struct machine *m)

@@ -59,9 +59,12 @@ MUST_CHECK struct error *machine_start(struct machine *m);
 
 /* Asks every vCPU to stop; the first reason given counts. Does not wait. */
 void machine_stop(struct machine *m, enum exit_reason reason);
+/* Whether somebody has asked. Any thread. */
+bool machine_has_stop(const struct machine *m);
 /* Says, before a stop, why the machine ends; the first one to know it counts. Any thread. */
 void machine_set_detail(struct machine *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+u32 machine_cpus(const struct machine *m);
 /* Readable once every vCPU has stopped for good. */
 int machine_ended_fd(const struct machine *m);
 /* Waits for that, and joins the threads. The machine's memory and devices stay until it is destroyed. */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "machine/internal.h"
+#include "machine/step.h"
 
 static int kick_signal(void)
 {
@@ -28,13 +29,6 @@ static void install_kick_handler(void)
 	sigemptyset(&action.sa_mask);
 	sigaction(kick_signal(), &action, NULL);
 }
-
-/* What a vCPU's thread does after an exit. */
-enum verdict {
-	VERDICT_GO_ON,
-	VERDICT_SHUTDOWN, /* the guest reset or powered off, here */
-	VERDICT_FATAL,
-};
 
 /* A string instruction's exit carries several accesses of one size. */
 static void handle_port_io(struct vcpu_thread *t)
@@ -102,25 +96,87 @@ static enum verdict handle_exit(struct vcpu_thread *t)
 		return VERDICT_GO_ON;
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_INTR:
+	case KVM_EXIT_DEBUG: // a step's end; and the last one may come out after stepping was turned off
 		return VERDICT_GO_ON;
 	default: // triple fault, failed entry, internal error, and what nobody expects
 		return fatal(t);
 	}
 }
 
+struct error *vcpu_thread_enter(struct vcpu_thread *t, enum verdict *verdict)
+{
+	enum vcpu_run_result result;
+
+	__atomic_store_n(&t->in_guest, true, __ATOMIC_RELAXED);
+
+	struct error *err = vcpu_run(&t->vcpu, &result);
+
+	__atomic_store_n(&t->in_guest, false, __ATOMIC_RELAXED);
+	if (err)
+		return err;
+	t->exit_pending = result == VCPU_EXIT;
+	if (t->exit_pending)
+		*verdict = handle_exit(t);
+	return NULL;
+}
+
+/* A split access comes out several times before its instruction has retired. */
+struct error *vcpu_thread_retire(struct vcpu_thread *t, enum verdict *verdict)
+{
+	struct error *err = NULL;
+
+	while (!err && t->exit_pending && *verdict == VERDICT_GO_ON) {
+		vcpu_request_exit(&t->vcpu);
+		err = vcpu_thread_enter(t, verdict);
+	}
+	return err;
+}
+
+/* The fault that tests inject. It stops where a vCPU that its kick does not reach would be. */
+static void be_deaf(const struct vcpu_thread *t)
+{
+	static const struct timespec slice = { .tv_nsec = NSEC_PER_MSEC };
+
+	while (clock_now_ns() < __atomic_load_n(&t->deaf_until_ns, __ATOMIC_RELAXED) &&
+	       !machine_is_stopping(t->machine))
+		nanosleep(&slice, NULL);
+}
+
+/* Its exit has retired: the vCPU stands between two instructions until the thaw. */
+static struct error *park(struct vcpu_thread *t, enum verdict *verdict)
+{
+	struct error *err = NULL;
+
+	timer_note(&t->vcpu, &t->timer);
+	for (u32 generation = park_wanted(t->park); generation; generation = park_wait(t->park)) {
+		if (__atomic_load_n(&t->deaf_until_ns, __ATOMIC_RELAXED))
+			be_deaf(t);
+		if (t->step.wanted && !err && *verdict == VERDICT_GO_ON)
+			err = vcpu_thread_step(t, verdict);
+		park_ack(t->park, generation);
+	}
+	timer_resume(&t->vcpu, &t->timer, machine_was_long_frozen(t->machine));
+	return err;
+}
+
 static struct error *run_until_end(struct vcpu_thread *t, enum verdict *verdict)
 {
-	*verdict = VERDICT_GO_ON;
-	while (*verdict == VERDICT_GO_ON && !machine_is_stopping(t->machine)) {
-		enum vcpu_run_result result;
-		struct error *err = vcpu_run(&t->vcpu, &result);
+	struct error *err = NULL;
 
-		if (err)
-			return err;
-		if (result == VCPU_EXIT)
-			*verdict = handle_exit(t);
+	*verdict = VERDICT_GO_ON;
+	while (!err && *verdict == VERDICT_GO_ON && !machine_is_stopping(t->machine)) {
+		if (park_is_wanted(t->park)) {
+			err = vcpu_thread_retire(t, verdict);
+			if (!err && *verdict == VERDICT_GO_ON)
+				err = park(t, verdict);
+			continue;
+		}
+		vcpu_clear_exit(&t->vcpu);
+		// A wish that came before this is seen here; one that comes later has set immediate_exit again.
+		if (!park_is_wanted(t->park) && !machine_is_stopping(t->machine))
+			err = vcpu_thread_enter(t, verdict);
 	}
-	return NULL;
+	return err;
 }
 
 static enum exit_reason run(struct vcpu_thread *t)
@@ -163,6 +219,8 @@ static void *vcpu_thread_main(void *arg)
 	} else {
 		machine_stop(m, EXIT_EXTERNAL_KILL);
 	}
+	// After the stop: a rendezvous that waits for this thread finds the reason to give up.
+	park_leave_for_good(t->park);
 	machine_vcpu_ended(m);
 	return NULL;
 }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "capture/capture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t capture_size(u32 cpus)
+{
+	return sizeof(struct capture) + cpus * sizeof(struct capture_cpu);
+}
+
+struct error *capture_create(const char *tag, enum freeze_source source, u32 cpus, struct capture **ret)
+{
+	struct capture *c = calloc(1, capture_size(cpus));
+
+	if (!c)
+		return error_no_memory();
+	strncpy(c->tag, tag, sizeof(c->tag) - 1);
+	c->source = source;
+	c->cpus = cpus;
+	*ret = c;
+	return NULL;
+}
+
+void capture_store_init(struct capture_store *store)
+{
+	*store = (struct capture_store){ .last = &store->first };
+	pthread_mutex_init(&store->lock, NULL);
+}
+
+void capture_store_deinit(struct capture_store *store)
+{
+	while (store->first) {
+		struct capture *c = store->first;
+
+		store->first = c->next;
+		free(c);
+	}
+	pthread_mutex_destroy(&store->lock);
+}
+
+/* Takes the one of that name out; NULL when there is none. Under the lock. */
+static struct capture *take_out(struct capture_store *store, const char *tag)
+{
+	for (struct capture **at = &store->first; *at; at = &(*at)->next) {
+		struct capture *c = *at;
+
+		if (strcmp(c->tag, tag) != 0)
+			continue;
+		*at = c->next;
+		if (!c->next)
+			store->last = at;
+		store->count--;
+		return c;
+	}
+	return NULL;
+}
+
+struct error *capture_store_put(struct capture_store *store, struct capture *c, u32 *times)
+{
+	struct error *err = NULL;
+
+	pthread_mutex_lock(&store->lock);
+
+	struct capture *old = take_out(store, c->tag);
+
+	*times = c->times = old ? old->times + 1 : 1;
+	if (store->count < CAPTURES_MAX) {
+		c->next = NULL;
+		*store->last = c;
+		store->last = &c->next;
+		store->count++;
+	} else {
+		err = error_create(ERROR_UNSUPPORTED, "there are %d captures already, which is all a run keeps",
+				   CAPTURES_MAX);
+	}
+	pthread_mutex_unlock(&store->lock);
+	free(old);
+	return err;
+}
+
+void capture_store_move(struct capture_store *from, struct capture_store *to)
+{
+	pthread_mutex_lock(&from->lock);
+	if (from->first) {
+		to->first = from->first;
+		to->last = from->last;
+		to->count = from->count;
+	}
+	from->first = NULL;
+	from->last = &from->first;
+	from->count = 0;
+	pthread_mutex_unlock(&from->lock);
+}
+
+u32 capture_store_count(struct capture_store *store)
+{
+	pthread_mutex_lock(&store->lock);
+
+	u32 count = store->count;
+
+	pthread_mutex_unlock(&store->lock);
+	return count;
+}
+
+struct error *capture_store_copy(struct capture_store *store, u32 index, struct capture **ret)
+{
+	struct error *err = NULL;
+
+	*ret = NULL;
+	pthread_mutex_lock(&store->lock);
+
+	const struct capture *c = store->first;
+
+	while (c && index--)
+		c = c->next;
+	if (c) {
+		*ret = malloc(capture_size(c->cpus));
+		if (*ret)
+			memcpy(*ret, c, capture_size(c->cpus));
+		else
+			err = error_no_memory();
+	}
+	pthread_mutex_unlock(&store->lock);
+	return err;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Captures: what was recorded of a machine at one moment, by name, and where they are kept.
+ * Depends on freeze/state.h. A capture does not change once it is in the store; any thread may use the store.
+ * A name used twice replaces the capture of that name; a full store refuses, and loses nothing.
+ */
+#ifndef CAPTURE_CAPTURE_H
+#define CAPTURE_CAPTURE_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "freeze/state.h"
+
+/* Most that a run keeps. */
+enum { CAPTURES_MAX = 1024 };
+
+struct capture_cpu {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+};
+
+struct capture {
+	struct capture *next; /* the store's */
+	char tag[WIRE_TAG_SIZE + 1];
+	enum freeze_source source;
+	u64 elapsed_ns; /* since the start, freezes taken out */
+	u64 clock_ns; /* the guest's kvmclock */
+	u32 times; /* this name was used, this one included */
+	u32 cpus;
+	struct capture_cpu cpu[];
+};
+
+/* Zeros but for what is given; tag is cut to WIRE_TAG_SIZE. Released with free(). */
+MUST_CHECK struct error *capture_create(const char *tag, enum freeze_source source, u32 cpus,
+					struct capture **ret);
+
+struct capture_store {
+	pthread_mutex_t lock;
+	struct capture *first, **last;
+	u32 count;
+};
+
+void capture_store_init(struct capture_store *store);
+void capture_store_deinit(struct capture_store *store);
+
+/* Takes the capture, on success. *times: how often its name was used. ERROR_UNSUPPORTED: it is full. */
+MUST_CHECK struct error *capture_store_put(struct capture_store *store, struct capture *c, u32 *times);
+/* Moves all to an empty store. */
+void capture_store_move(struct capture_store *from, struct capture_store *to);
+u32 capture_store_count(struct capture_store *store);
+/* A copy of the one at index, in the order in which they were taken; NULL when there is none. free() it. */
+MUST_CHECK struct error *capture_store_copy(struct capture_store *store, u32 index, struct capture **ret);
+
+#endif

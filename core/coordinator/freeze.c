@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "coordinator/freeze.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/internal.h"
+#include "machine/frozen.h"
+
+bool freeze_turn(void *coordinator)
+{
+	struct coordinator *c = coordinator;
+
+	hold_serve_busy(c);
+	return machine_has_stop(c->machine) || call_slot_is_abandoned(&c->call);
+}
+
+/* --- what stands still beside the vCPUs --- */
+
+/*
+ * The devices' work is this thread's own, so it stops by not being begun: on_queue() and push_outbox() look at
+ * c->frozen.
+ */
+static void stop_the_rest(struct coordinator *c)
+{
+	c->frozen = true;
+	machine_stop_clocks(c->machine);
+	c->frozen_at_ns = clock_now_ns();
+	c->deadline_left_ns = 0;
+	if (c->deadline.armed) {
+		u64 deadline = c->deadline.deadline_ns;
+
+		c->deadline_left_ns = deadline > c->frozen_at_ns ? deadline - c->frozen_at_ns : 1;
+		loop_cancel_timer(&c->loop, &c->deadline);
+	}
+}
+
+static void resume_queues(struct coordinator *c)
+{
+	for (u32 i = 0; i < CONSOLE_QUEUES; i++) {
+		struct queue_source *source = &c->queues[i];
+
+		if (!source->parked)
+			continue;
+		source->parked = false;
+
+		struct error *err = loop_set_events(&c->loop, &source->fd, EPOLLIN);
+
+		if (err) {
+			machine_set_detail(c->machine, "a device's queue: %s", error_message(err));
+			machine_stop(c->machine, EXIT_FATAL);
+			error_destroy(err);
+		}
+	}
+}
+
+static void resume_the_rest(struct coordinator *c)
+{
+	u64 now = clock_now_ns();
+
+	c->frozen_total_ns += now - c->frozen_at_ns;
+	if (c->deadline_left_ns && !c->draining)
+		loop_set_timer(&c->loop, &c->deadline, now + c->deadline_left_ns);
+	machine_resume_clocks(c->machine);
+	resume_queues(c);
+	c->frozen = false;
+	// What main has sent meanwhile.
+	coordinator_post(c, REQUEST_SEND);
+}
+
+/* --- freeze --- */
+
+static struct error *freeze_busy(void)
+{
+	return error_create(ERROR_BUSY, "somebody else is freezing the machine");
+}
+
+/* Unwound before the gate's guard: a gate that opens on a frozen machine would leave it frozen for ever. */
+struct world_guard {
+	struct coordinator *coordinator;
+};
+
+static void thaw(struct world_guard *guard)
+{
+	struct coordinator *c = guard->coordinator;
+
+	if (!c)
+		return;
+	if (c->frozen)
+		resume_the_rest(c);
+	// Before the wake-up: vCPUs that outnumber the processors would keep main waiting for its turn.
+	hold_answer_thaw(c);
+	rendezvous_end(machine_rendezvous(c->machine));
+	loop_set_timer(&c->loop, &c->stuck_timer, clock_deadline_ns(FREEZE_RENDEZVOUS_TIMEOUT_NS));
+}
+
+static struct error *did_not_park(struct coordinator *c, struct error *timeout)
+{
+	struct rendezvous *r = machine_rendezvous(c->machine);
+	char where[384] = "";
+	u32 missing = 0;
+
+	for (u32 i = machine_cpus(c->machine); i-- > 0;) {
+		if (!rendezvous_is_missing(r, i))
+			continue;
+		missing++;
+		machine_describe_cpu(c->machine, i, where, sizeof(where));
+	}
+	error_destroy(timeout);
+	return error_create(ERROR_TIMEOUT,
+			    "the machine could not be frozen: %u of %u vCPUs did not stop within %.1f s; %s", missing,
+			    machine_cpus(c->machine), (double)c->patience_ns / NSEC_PER_SEC, where);
+}
+
+static struct error *stop_the_world(struct coordinator *c)
+{
+	struct rendezvous *r = machine_rendezvous(c->machine);
+
+	rendezvous_begin(r);
+
+	struct error *err = rendezvous_wait(r, &c->loop, c->patience_ns, freeze_turn, c);
+
+	if (!err && machine_has_stop(c->machine))
+		err = error_create(ERROR_ENDED, "the machine has ended");
+	if (err)
+		return error_code(err) == ERROR_TIMEOUT ? did_not_park(c, err) : err;
+	stop_the_rest(c);
+	return NULL;
+}
+
+static void count(struct coordinator *c, enum freeze_source source, const struct error *err)
+{
+	struct freeze_counts *counts = &c->counts[source];
+	u64 *counter = &counts->failed;
+
+	if (!err)
+		counter = &counts->done;
+	else if (error_code(err) == ERROR_BUSY)
+		counter = &counts->busy;
+	else if (error_code(err) == ERROR_TIMEOUT)
+		counter = &counts->timeout;
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
+static struct error *freeze_and_visit(struct coordinator *c, enum freeze_source source,
+				      struct error *(*visit)(struct coordinator *c, void *arg), void *arg)
+{
+	GATE_GUARD struct gate_guard gate = { 0 };
+
+	if (!gate_try_acquire(&c->gate, &gate))
+		return freeze_busy();
+
+	CLEANUP(thaw)
+	struct world_guard world = { c };
+	struct error *err = stop_the_world(c);
+
+	return err ? err : visit(c, arg);
+}
+
+struct error *freeze(struct coordinator *c, enum freeze_source source,
+		     struct error *(*visit)(struct coordinator *c, void *arg), void *arg)
+{
+	struct error *err = freeze_and_visit(c, source, visit, arg);
+
+	count(c, source, err);
+	return err;
+}
+
+struct error *freeze_reject(struct coordinator *c, enum freeze_source source)
+{
+	struct error *err = freeze_busy();
+
+	count(c, source, err);
+	return err;
+}

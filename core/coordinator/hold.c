@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Main's calls, and the visitor that holds a frozen machine for main until it says thaw.
+ */
+#include <string.h>
+
+#include "coordinator/freeze.h"
+#include "coordinator/internal.h"
+#include "machine/frozen.h"
+
+struct holding {
+	struct loop_timer limit;
+	bool expired, thaw; /* why it ends */
+};
+
+static void set_hold(struct coordinator *c, enum hold hold)
+{
+	__atomic_store_n(&c->hold, hold, __ATOMIC_SEQ_CST);
+}
+
+static void on_limit(void *ctx)
+{
+	struct holding *h = ctx;
+
+	h->expired = true;
+}
+
+/* One vCPU runs, with the clocks, until every one has acknowledged again. */
+static struct error *step(struct coordinator *c, const struct call *call, u32 *executed)
+{
+	struct rendezvous *r = machine_rendezvous(c->machine);
+	struct error *err = machine_begin_step(c->machine, call->cpu, call->count);
+	struct error *late;
+
+	if (err)
+		return err;
+	err = rendezvous_wait(r, &c->loop, call->limit_ns, freeze_turn, c);
+	if (err) {
+		// It ends at its next instruction, unless the vCPU is beyond reach; then the machine cannot be held.
+		machine_cancel_step(c->machine, call->cpu);
+		late = rendezvous_wait(r, &c->loop, c->patience_ns, NULL, NULL);
+		if (late) {
+			error_destroy(err);
+			machine_set_detail(c->machine, "vCPU %u did not come back from a single step", call->cpu);
+			machine_stop(c->machine, EXIT_FATAL);
+			return late;
+		}
+	}
+	late = machine_end_step(c->machine, call->cpu, executed);
+	if (err && error_code(err) == ERROR_TIMEOUT) {
+		error_destroy(err);
+		err = error_create(ERROR_TIMEOUT, "vCPU %u executed %u of %u instructions within %.1f s", call->cpu,
+				   *executed, call->count, (double)call->limit_ns / NSEC_PER_SEC);
+	}
+	if (!err)
+		return late;
+	error_destroy(late);
+	return err;
+}
+
+/* What can be set at any time. False: it is another call. */
+static bool serve_setting(struct coordinator *c, const struct call *call)
+{
+	if (call->kind == CALL_TICK)
+		captures_set_tick(c, call->limit_ns);
+	else if (call->kind == CALL_PATIENCE)
+		c->patience_ns = call->limit_ns;
+	else
+		return false;
+	call_slot_answer(&c->call, NULL, 0);
+	return true;
+}
+
+/* --- while frozen by main --- */
+
+static void serve_held(struct coordinator *c, struct holding *h)
+{
+	struct call call;
+	struct error *err;
+	u32 result = 0;
+
+	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
+		return;
+	switch (call.kind) {
+	case CALL_THAW: // answered when it is being done
+		h->thaw = c->thaw_is_awaited = true;
+		return;
+	case CALL_LOOK:
+		err = call.look(c, call.arg);
+		break;
+	case CALL_STEP:
+		err = step(c, &call, &result);
+		break;
+	default:
+		err = error_create(ERROR_FROZEN, "the machine is frozen already");
+	}
+	call_slot_answer(&c->call, err, result);
+}
+
+/* Fails only when the machine ends. */
+static struct error *hold(struct coordinator *c, void *arg)
+{
+	const struct call *freeze_call = arg;
+	struct holding h = { .limit = { .fn = on_limit, .ctx = &h } };
+	struct error *err = NULL;
+
+	if (call_slot_is_abandoned(&c->call))
+		return error_create(ERROR_INTERRUPTED, "nobody waits for this freeze any more");
+	if (freeze_call->limit_ns != UINT64_MAX)
+		loop_set_timer(&c->loop, &h.limit, clock_deadline_ns(freeze_call->limit_ns));
+	set_hold(c, HOLD_FROZEN);
+	call_slot_answer(&c->call, NULL, 0);
+	while (!err && !h.thaw && !h.expired && !machine_has_stop(c->machine)) {
+		err = loop_run_once(&c->loop, LOOP_FOREVER);
+		serve_held(c, &h);
+	}
+	loop_cancel_timer(&c->loop, &h.limit);
+	set_hold(c, h.expired && !h.thaw ? HOLD_EXPIRED : HOLD_NONE);
+	return err;
+}
+
+void hold_answer_thaw(struct coordinator *c)
+{
+	if (!c->thaw_is_awaited)
+		return;
+	c->thaw_is_awaited = false;
+	call_slot_answer(&c->call, NULL, 0);
+}
+
+/* --- while running --- */
+
+static void freeze_for_main(struct coordinator *c, struct call *call)
+{
+	struct error *err = freeze(c, FREEZE_MAIN, hold, call);
+
+	if (__atomic_load_n(&c->hold, __ATOMIC_SEQ_CST) == HOLD_EXPIRED && c->limit_hook)
+		c->limit_hook(c->limit_ctx);
+	// The freeze itself, where it came to nothing. A thaw has been answered.
+	if (call_slot_is_taken(&c->call))
+		call_slot_answer(&c->call, err, 0);
+	else
+		error_destroy(err);
+}
+
+static struct error *not_frozen(const struct coordinator *c)
+{
+	if (machine_has_stop(c->machine))
+		return error_create(ERROR_ENDED, "the machine has ended");
+	return error_create(ERROR_RUNNING, "the machine is not frozen");
+}
+
+void hold_serve(struct coordinator *c)
+{
+	struct call call;
+	struct error *err;
+
+	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
+		return;
+	switch (call.kind) {
+	case CALL_FREEZE:
+		freeze_for_main(c, &call);
+		return;
+	case CALL_CAPTURE:
+		err = captures_record(c, FREEZE_MAIN, call.tag);
+		break;
+	default:
+		err = not_frozen(c);
+	}
+	call_slot_answer(&c->call, err, 0);
+}
+
+void hold_serve_busy(struct coordinator *c)
+{
+	struct call call;
+	struct error *err;
+
+	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
+		return;
+	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE)
+		err = freeze_reject(c, FREEZE_MAIN);
+	else
+		err = not_frozen(c);
+	call_slot_answer(&c->call, err, 0);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ktstr.machine, the userdata: what its methods' files share.
+ * Depends on coordinator and lua/bind.h.
+ */
+#ifndef LUA_MACHINE_H
+#define LUA_MACHINE_H
+
+#include "base/buf.h"
+#include "coordinator/coordinator.h"
+#include "lua/bind.h"
+
+struct lua_machine {
+	struct machine *machine; /* NULL once the result is there */
+	struct coordinator *coordinator;
+	bool started, ended;
+	struct run_result result;
+	struct mail *mail; /* on its way to Lua */
+	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
+	u64 console_start; /* offset of its first byte */
+	struct capture *capture; /* on its way to Lua */
+	struct capture_store captures; /* what was recorded, kept likewise */
+	struct freeze_counts counts[FREEZE_SOURCES]; /* likewise */
+};
+
+/* The userdata at index 1, whose machine has been started and has not ended; raises "ended", "invalid". */
+struct lua_machine *machine_check_started(lua_State *L);
+/* The userdata at index 1. */
+struct lua_machine *machine_check(lua_State *L);
+
+/* Seconds as nanoseconds; not a number is 0, too many are UINT64_MAX. */
+u64 machine_seconds_to_ns(double seconds);
+
+/* Whether a function that frozen() runs is to be ended, because the freeze limit has come. For a Lua hook. */
+bool machine_visit_is_over(lua_State *L);
+
+/* machine_freeze.c: its methods, ending with { NULL, NULL }. */
+extern const luaL_Reg machine_freeze_methods[];
+/* Keeps captures and counts before the machine goes. */
+void machine_keep_captures(struct lua_machine *lm);
+
+#endif

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The methods of ktstr.machine that stop it and look at it.
+ */
+#include <luajit.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "lua/machine.h"
+
+enum {
+	READ_MAX = 16 << 20,
+	STEPS_MAX = 1000000,
+};
+
+static u64 opt_limit(lua_State *L, int index, u64 fallback)
+{
+	if (lua_isnoneornil(L, index))
+		return fallback;
+
+	double seconds = luaL_checknumber(L, index);
+
+	luaL_argcheck(L, seconds >= 0, index, "a number of seconds from 0 expected");
+	return machine_seconds_to_ns(seconds);
+}
+
+static int lua_machine_freeze(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+
+	bind_check(L, coordinator_freeze(lm->coordinator, opt_limit(L, 2, UINT64_MAX)));
+	return 0;
+}
+
+static int lua_machine_thaw(lua_State *L)
+{
+	bind_check(L, coordinator_thaw(machine_check_started(L)->coordinator));
+	return 0;
+}
+
+static int lua_machine_is_frozen(lua_State *L)
+{
+	struct lua_machine *lm = machine_check(L);
+
+	lua_pushboolean(L, lm->coordinator && coordinator_is_frozen(lm->coordinator));
+	return 1;
+}
+
+/* --- frozen(limit, fn, ...) --- */
+
+static const char visits_key; /* its address names the innermost visit in the registry */
+
+/* A function that runs while its machine is frozen. On frozen()'s stack, so never longer than the call. */
+struct visit {
+	struct lua_machine *lm;
+	struct visit *outer;
+};
+
+static struct visit *visit_innermost(lua_State *L)
+{
+	lua_pushlightuserdata(L, (void *)&visits_key);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+
+	struct visit *v = lua_touserdata(L, -1);
+
+	lua_pop(L, 1);
+	return v;
+}
+
+static void visit_set(lua_State *L, struct visit *v)
+{
+	lua_pushlightuserdata(L, (void *)&visits_key);
+	if (v)
+		lua_pushlightuserdata(L, v);
+	else
+		lua_pushnil(L);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+bool machine_visit_is_over(lua_State *L)
+{
+	for (const struct visit *v = visit_innermost(L); v; v = v->outer)
+		if (v->lm->coordinator && coordinator_is_expired(v->lm->coordinator))
+			return true;
+	return false;
+}
+
+/* Whatever fn raises is caught here, at the boundary, the machine thawed, and the error raised again. */
+static int lua_machine_frozen(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	u64 limit = opt_limit(L, 2, UINT64_MAX);
+
+	luaL_checktype(L, 3, LUA_TFUNCTION);
+	// A compiled loop looks at no hook, so nothing could end it. What fn calls is compiled as ever.
+	luaJIT_setmode(L, 3, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
+
+	struct visit visit = { .lm = lm, .outer = visit_innermost(L) };
+
+	bind_check(L, coordinator_freeze(lm->coordinator, limit));
+	visit_set(L, &visit);
+
+	int failed = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
+
+	visit_set(L, visit.outer);
+
+	// fn may have ended the machine.
+	struct error *err = lm->coordinator ? coordinator_thaw(lm->coordinator) : NULL;
+
+	if (err && error_code(err) == ERROR_FREEZE_LIMIT)
+		bind_raise(L, err);
+	// Or thawed it itself.
+	error_destroy(err);
+	if (failed)
+		return lua_error(L);
+	return lua_gettop(L) - 2;
+}
+
+/* --- looking --- */
+
+static int lua_machine_regs(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+
+	bind_check(L, coordinator_get_regs(lm->coordinator, bind_check_u32(L, 2), &regs, &sregs));
+	lua_pushlstring(L, (const char *)&regs, sizeof(regs));
+	lua_pushlstring(L, (const char *)&sregs, sizeof(sregs));
+	return 2;
+}
+
+static int lua_machine_step(lua_State *L)
+{
+	static const u64 default_limit = 5 * NSEC_PER_SEC;
+	struct lua_machine *lm = machine_check_started(L);
+	u32 cpu = bind_check_u32(L, 2);
+	u32 count = bind_check_u32(L, 3);
+	u32 executed = 0;
+
+	luaL_argcheck(L, count >= 1 && count <= STEPS_MAX, 3, "1 to 1000000 instructions expected");
+	bind_check(L, coordinator_step(lm->coordinator, cpu, count, opt_limit(L, 4, default_limit), &executed));
+	lua_pushnumber(L, executed);
+	return 1;
+}
+
+static int lua_machine_read_physical(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	u64 address = bind_check_offset(L, 2);
+	u64 size = bind_check_offset(L, 3);
+
+	luaL_argcheck(L, size >= 1 && size <= READ_MAX, 3, "1 byte to 16 MiB expected");
+
+	void *data = lua_newuserdata(L, size); // the collector's, should anything fail
+
+	bind_check(L, coordinator_read_physical(lm->coordinator, address, data, size));
+	lua_pushlstring(L, data, size);
+	return 1;
+}
+
+static int lua_machine_memory_crc(lua_State *L)
+{
+	u32 crc = 0;
+
+	bind_check(L, coordinator_memory_crc(machine_check_started(L)->coordinator, &crc));
+	lua_pushnumber(L, crc);
+	return 1;
+}
+
+/* --- captures --- */
+
+static int lua_machine_capture(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	size_t length;
+	const char *tag = luaL_checklstring(L, 2, &length);
+
+	if (strlen(tag) != length)
+		tag = ""; // a NUL in it is not printable either
+	bind_check(L, coordinator_capture(lm->coordinator, tag));
+	return 0;
+}
+
+static void push_capture(lua_State *L, const struct capture *c)
+{
+	lua_createtable(L, 0, 5);
+	lua_pushstring(L, c->tag);
+	lua_setfield(L, -2, "tag");
+	lua_pushstring(L, freeze_source_name(c->source));
+	lua_setfield(L, -2, "source");
+	lua_pushnumber(L, (double)c->elapsed_ns / NSEC_PER_SEC);
+	lua_setfield(L, -2, "elapsed");
+	lua_pushnumber(L, (double)c->clock_ns / NSEC_PER_SEC);
+	lua_setfield(L, -2, "clock");
+	lua_createtable(L, (int)c->cpus, 0);
+	for (u32 i = 0; i < c->cpus; i++) {
+		lua_createtable(L, 0, 2);
+		lua_pushlstring(L, (const char *)&c->cpu[i].regs, sizeof(c->cpu[i].regs));
+		lua_setfield(L, -2, "regs");
+		lua_pushlstring(L, (const char *)&c->cpu[i].sregs, sizeof(c->cpu[i].sregs));
+		lua_setfield(L, -2, "sregs");
+		lua_rawseti(L, -2, (int)i + 1);
+	}
+	lua_setfield(L, -2, "cpus");
+}
+
+void machine_keep_captures(struct lua_machine *lm)
+{
+	struct capture_store *from = coordinator_captures(lm->coordinator);
+
+	capture_store_move(from, &lm->captures);
+	coordinator_freeze_counts(lm->coordinator, lm->counts);
+}
+
+static int lua_machine_captures(lua_State *L)
+{
+	struct lua_machine *lm = machine_check(L);
+	struct capture_store *store = lm->coordinator ? coordinator_captures(lm->coordinator) : &lm->captures;
+
+	lua_newtable(L);
+	for (u32 i = 0;; i++) {
+		free(lm->capture); // left over where Lua had no memory for it
+		lm->capture = NULL;
+		bind_check(L, capture_store_copy(store, i, &lm->capture));
+		if (!lm->capture)
+			return 1;
+		push_capture(L, lm->capture);
+		lua_rawseti(L, -2, (int)i + 1);
+	}
+}
+
+static int lua_machine_freeze_counts(lua_State *L)
+{
+	struct lua_machine *lm = machine_check(L);
+	struct freeze_counts counts[FREEZE_SOURCES];
+
+	memcpy(counts, lm->counts, sizeof(counts));
+	if (lm->coordinator)
+		coordinator_freeze_counts(lm->coordinator, counts);
+	lua_createtable(L, 0, FREEZE_SOURCES);
+	for (u32 i = 0; i < FREEZE_SOURCES; i++) {
+		lua_createtable(L, 0, 4);
+		lua_pushnumber(L, (double)counts[i].done);
+		lua_setfield(L, -2, "done");
+		lua_pushnumber(L, (double)counts[i].busy);
+		lua_setfield(L, -2, "busy");
+		lua_pushnumber(L, (double)counts[i].timeout);
+		lua_setfield(L, -2, "timeout");
+		lua_pushnumber(L, (double)counts[i].failed);
+		lua_setfield(L, -2, "failed");
+		lua_setfield(L, -2, freeze_source_name((enum freeze_source)i));
+	}
+	return 1;
+}
+
+/* --- for tests --- */
+
+static int lua_machine_test_hook(lua_State *L)
+{
+	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", NULL };
+	struct coordinator *c = machine_check_started(L)->coordinator;
+
+	switch (luaL_checkoption(L, 2, NULL, names)) {
+	case 0:
+		bind_check(L, coordinator_inject_periodic(c, opt_limit(L, 3, 0)));
+		break;
+	case 1:
+		bind_check(L, coordinator_inject_deafness(c, bind_check_u32(L, 3), opt_limit(L, 4, 0)));
+		break;
+	case 2:
+		bind_check(L, coordinator_inject_patience(c, opt_limit(L, 3, 0)));
+		break;
+	}
+	return 0;
+}
+
+const luaL_Reg machine_freeze_methods[] = {
+	{ "freeze", lua_machine_freeze },
+	{ "thaw", lua_machine_thaw },
+	{ "is_frozen", lua_machine_is_frozen },
+	{ "frozen", lua_machine_frozen },
+	{ "regs", lua_machine_regs },
+	{ "step", lua_machine_step },
+	{ "read_physical", lua_machine_read_physical },
+	{ "memory_crc", lua_machine_memory_crc },
+	{ "capture", lua_machine_capture },
+	{ "captures", lua_machine_captures },
+	{ "freeze_counts", lua_machine_freeze_counts },
+	{ "test_hook", lua_machine_test_hook },
+	{ NULL, NULL },
+};
