@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <linux/sched/types.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -7,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -257,10 +260,24 @@ static bool is_drained(struct coordinator *c)
 	return true;
 }
 
+/*
+ * vCPUs that outnumber the processors would keep this thread waiting for milliseconds each time that it has
+ * something to do, which is little. Without the right to be first, it asks for short turns: those come sooner.
+ */
+static void raise_priority(void)
+{
+	struct sched_attr short_turns = { .size = sizeof(short_turns), .sched_runtime = 100000 };
+
+	if (setpriority(PRIO_PROCESS, (id_t)gettid(), -20))
+		syscall(SYS_sched_setattr, 0, &short_turns, 0);
+}
+
 static void *coordinator_main(void *arg)
 {
 	struct coordinator *c = arg;
 	struct error *err = NULL;
+
+	raise_priority();
 
 	while (!err && !(c->draining && is_drained(c))) {
 		err = loop_run_once(&c->loop, LOOP_FOREVER);
