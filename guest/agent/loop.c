@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/capture.h"
 #include "agent/cgroup.h"
 #include "agent/helper.h"
 #include "agent/program.h"
@@ -167,6 +168,7 @@ void agent_run(struct agent *agent)
 		requests_step(agent);
 		programs_step(agent);
 		helpers_step(agent);
+		captures_step(agent);
 		cgroup_step(agent);
 		workers_step(agent);
 		streams_step(agent);

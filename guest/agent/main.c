@@ -2,7 +2,7 @@
 /*
  * The agent: PID 1 of a machine under test. Under test itself it is an ordinary process:
  *
- *     agent --port FD [--last-words FD] [--cgroup-root DIR]
+ *     agent --port FD [--last-words FD] [--cgroup-root DIR] [--socket PATH]
  *
  * with a socket for the port, no mounts and no machine to end; all else is the same code.
  */
@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/capture.h"
 #include "agent/crash.h"
+#include "agent/local.h"
 #include "agent/module.h"
 #include "agent/setup.h"
 #include "agent/shutdown.h"
@@ -55,6 +57,15 @@ static void take_port(struct agent *agent, int fd, bool stream)
 	send_started(agent);
 }
 
+/* All else works without. */
+static void take_captures(struct agent *agent, const char *path)
+{
+	int error = captures_init(agent, path);
+
+	if (error)
+		agent_log(agent, "no captures from inside: cannot listen at %s: %s", path, strerror(error));
+}
+
 _Noreturn static void run_as_init(struct agent *agent)
 {
 	struct fail f;
@@ -70,12 +81,13 @@ _Noreturn static void run_as_init(struct agent *agent)
 		crash_give_up("cannot open the port " WIRE_PORT_NAME ": %s", strerror(errno));
 	take_port(agent, fd, false);
 	setup_rest(agent);
+	take_captures(agent, LOCAL_SOCKET);
 	send_ready(agent);
 	agent_run(agent);
 	setup_power_off();
 }
 
-static int run_as_process(struct agent *agent, int port_fd, int last_words_fd)
+static int run_as_process(struct agent *agent, int port_fd, int last_words_fd, const char *socket)
 {
 	crash_init(last_words_fd, false);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -85,6 +97,8 @@ static int run_as_process(struct agent *agent, int port_fd, int last_words_fd)
 	if (last_words_fd >= 0)
 		fcntl(last_words_fd, F_SETFD, FD_CLOEXEC);
 	take_port(agent, port_fd, true);
+	if (socket)
+		take_captures(agent, socket);
 	send_ready(agent);
 	agent_run(agent);
 	kill_everything(agent);
@@ -95,6 +109,7 @@ int main(int argc, char **argv)
 {
 	static struct agent agent = { .cgroup_root = "/sys/fs/cgroup" };
 	int port_fd = -1, last_words_fd = -1;
+	const char *socket = NULL;
 
 	/* The kernel hands unknown words of its command line to PID 1: none of them is meant for the agent. */
 	if (getpid() == 1)
@@ -107,10 +122,12 @@ int main(int argc, char **argv)
 			last_words_fd = atoi(argv[i + 1]);
 		else if (!strcmp(argv[i], "--cgroup-root"))
 			agent.cgroup_root = argv[i + 1];
+		else if (!strcmp(argv[i], "--socket"))
+			socket = argv[i + 1];
 	}
 	if (port_fd < 0) {
 		fprintf(stderr, "ktstr-agent runs as PID 1 of a ktstr machine; to test it: --port FD\n");
 		return 2;
 	}
-	return run_as_process(&agent, port_fd, last_words_fd);
+	return run_as_process(&agent, port_fd, last_words_fd, socket);
 }

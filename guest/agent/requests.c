@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/capture.h"
 #include "agent/cgroup.h"
 #include "agent/files.h"
 #include "agent/helper.h"
@@ -126,6 +127,8 @@ static void serve(struct agent *agent, const struct frame *frame)
 	op_handler handler;
 	int error;
 
+	if (frame->type == MSG_SNAPSHOT_REPLY)
+		captures_take_reply(agent, frame->payload, frame->length);
 	if (frame->type != MSG_OP_REQUEST)
 		return;
 	if (frame->length < sizeof(head)) {
