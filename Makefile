@@ -5,7 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      ?= gcc
 MUSL_CC ?= musl-gcc
-PKGS    := luajit libelf libzstd liblz4 liblzma zlib
+PKGS    := luajit libelf libzstd liblz4 liblzma zlib libedit
 
 VERSION := 0.1.0
 
@@ -32,9 +32,11 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(or $(shell pkg-config --cflags $(PKGS)),$(er
 # The archive of a library where there is one: a program without libraries to load starts a millisecond
 # earlier, and its LuaJIT is the one that made its bytecode.
 archive    = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),-l$1)
+# The shared libedit brings along what its archive needs.
+EDIT       = edit $(if $(filter /%,$(call archive,edit)),tinfo bsd md)
 # All of Lua's API: modules written in C (lua-posix, busted's) find it in the program itself.
 PKG_LIBS   = $(eval PKG_LIBS := -Wl,--whole-archive $(call archive,luajit-5.1) -Wl,--no-whole-archive \
-             $(foreach l,elf zstd lz4 lzma z,$(call archive,$l)))$(PKG_LIBS)
+             $(foreach l,elf zstd lz4 lzma z $(EDIT),$(call archive,$l)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore -Iguest \
            -DKTSTR_VERSION='"$(VERSION)"' \
            $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
@@ -86,6 +88,13 @@ $(BUILD)/guest/agent: $(AGENT_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(MUSL_CC) -static -pthread -Wl,--gc-sections -s -o $@ $^
 
+CAPTURE_SRCS := $(wildcard guest/capture/*.c)
+CAPTURE_OBJS := $(CAPTURE_SRCS:%.c=$(BUILD)/agent/%.o)
+
+$(BUILD)/guest/ktstr-capture: $(CAPTURE_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(MUSL_CC) -static -Wl,--gc-sections -s -o $@ $^
+
 $(BUILD)/guest/busybox: /bin/busybox
 	@mkdir -p $(@D)
 	cp $< $@
@@ -110,7 +119,7 @@ $(BUILD)/guest/tiny: $(TINY_OBJS) guest/tiny/tiny.lds
 	$(call say,LD,$@)$(CC) -nostdlib -static -no-pie -Wl,-T,guest/tiny/tiny.lds -Wl,--build-id=none \
 	      -Wl,-z,max-page-size=4096 -Wl,--gc-sections -o $@ $(TINY_OBJS)
 
-guest: $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox
+guest: $(addprefix $(BUILD)/guest/,agent ktstr-capture tiny busybox)
 
 # --- tests that need no machine ---
 
@@ -127,6 +136,7 @@ $(BUILD)/tests/core/test_tiny: | $(BUILD)/guest/tiny
 
 # These start the agent, which is built without the host's libraries and sanitizers.
 $(filter $(BUILD)/tests/core/test_agent_%,$(TESTS)): | $(BUILD)/guest/agent
+$(filter $(BUILD)/tests/core/test_agent_capture%,$(TESTS)): | $(BUILD)/guest/ktstr-capture
 
 tests: $(TESTS)
 
@@ -224,7 +234,7 @@ $(BUILD)/tidy/%.c: %.c .clang-tidy
 format:
 	@clang-format -i $(C_FILES)
 
-BENCH := $(addprefix $(BUILD)/bench/,floor measure load kvm_trace.so)
+BENCH := $(addprefix $(BUILD)/bench/,floor measure load freeze kvm_trace.so)
 
 $(BUILD)/bench/%: scripts/bench/%.c $(LIBCORE)
 	@mkdir -p $(@D)
@@ -252,7 +262,7 @@ bench: setup
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/docs/examples
 	install -m 755 $(BUILD)/ktstr $(DESTDIR)$(BINDIR)/ktstr
-	install -m 755 $(BUILD)/guest/agent $(BUILD)/guest/tiny $(BUILD)/guest/busybox $(DESTDIR)$(LIBDIR)/guest
+	install -m 755 $(addprefix $(BUILD)/guest/,agent ktstr-capture tiny busybox) $(DESTDIR)$(LIBDIR)/guest
 	for f in $(LUA_SRCS); do \
 		install -D -m 644 $$f $(DESTDIR)$(DATADIR)/$$f && \
 		install -D -m 644 $(BUILD)/$$f $(DESTDIR)$(LIBDIR)/$$f || exit; \
@@ -270,7 +280,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD) build-*
 
--include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
+-include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(CAPTURE_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
 .PHONY: all bytecode guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
         fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean

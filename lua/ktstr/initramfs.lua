@@ -1,4 +1,5 @@
--- Builds the guest's root file system: the agent as /init, busybox with its applets, what a test adds.
+-- Builds the guest's root file system: the agent as /init, ktstr-capture, busybox with its applets, what a
+-- test adds.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
 local host = require "ktstr.host"
@@ -32,6 +33,9 @@ local PLAIN, EXECUTABLE = tonumber("644", 8), tonumber("755", 8)
 
 -- The agent loads what this file lists before it opens its channel.
 local EARLY_MODULES = "/etc/ktstr/modules"
+
+-- What the guest's programs ask for a capture with.
+local CAPTURE = "/usr/bin/ktstr-capture"
 
 local LOADER_CACHE = "/etc/ld.so.cache"
 
@@ -151,6 +155,9 @@ function initramfs.build(options)
   archive:char_device("/dev/console", tonumber("600", 8), 5, 1)
   archive:char_device("/dev/null", tonumber("666", 8), 1, 3)
   archive:host_file("/init", EXECUTABLE, guest_program "agent")
+  if not entries[CAPTURE] then
+    archive:host_file(CAPTURE, EXECUTABLE, guest_program "ktstr-capture")
+  end
 
   local busybox = guest_program "busybox"
   archive:host_file("/bin/busybox", EXECUTABLE, busybox)

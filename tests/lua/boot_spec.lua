@@ -173,6 +173,13 @@ describe("the initramfs", function()
     assert.matches("^root:x:0:0", entries["/etc/passwd"].data)
   end)
 
+  it("holds the program that asks for a capture, where PATH finds it", function()
+    booted {}
+    local entry = core.archive.entries["/usr/bin/ktstr-capture"]
+    assert.equals("/fake/guest/ktstr-capture", entry.host)
+    assert.equals(tonumber("755", 8), entry.mode)
+  end)
+
   it("holds files with the libraries that they need", function()
     core.needed["/etc/passwd"] = { "/lib64/ld.so", "/lib/libc.so.6" }
     booted { files = { "/etc/hostname", ["/opt/tool"] = "/etc/passwd" } }
