@@ -34,6 +34,7 @@ enum {
 	CLIENT_TEXT_MAX = 1 << 16,
 	CLIENT_WAIT_MS = 60000,
 	CLIENT_STASH = 64,
+	CLIENT_SNAPSHOTS = 128,
 };
 
 /* The first bytes of a program's output. */
@@ -67,6 +68,8 @@ struct client {
 		size_t samples;
 		u64 sample;
 	} workers[64];
+	struct wire_snapshot_request snapshots[CLIENT_SNAPSHOTS]; /* the newest, i-th one at i modulo that */
+	u32 snapshot_count; /* since the start */
 	u32 nameless_error; /* of the reply to a request without an id */
 	bool exit_seen;
 	s32 exit_code;
@@ -78,18 +81,24 @@ struct client {
 	struct reply reply;
 };
 
-static inline const char *agent_path(char *out)
+/* A guest program: the one that the variable names, or that name's built beside the tests. */
+static inline const char *guest_program_path(const char *variable, const char *name, char *out)
 {
-	const char *given = getenv("KTSTR_AGENT");
+	const char *given = getenv(variable);
 	ssize_t n;
 
 	if (given)
 		return given;
-	n = readlink("/proc/self/exe", out, PATH_MAX - 32);
+	n = readlink("/proc/self/exe", out, PATH_MAX - 64);
 	assert_true(n > 0);
 	out[n] = 0;
-	strcpy(strrchr(out, '/'), "/../../guest/agent");
+	snprintf(strrchr(out, '/'), 64, "/../../guest/%s", name);
 	return out;
+}
+
+static inline const char *agent_path(char *out)
+{
+	return guest_program_path("KTSTR_AGENT", "agent", out);
 }
 
 /* A descriptor's number as text, and the descriptor open across exec. */
@@ -99,7 +108,8 @@ static inline void pass(int fd, char out[16])
 	fcntl(fd, F_SETFD, 0);
 }
 
-static inline struct client *client_start(void)
+/* With a socket at that path, unless it is NULL. */
+static inline struct client *client_start_at(const char *socket)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	const char *cgroups = getenv("KTSTR_TEST_CGROUP");
@@ -116,7 +126,7 @@ static inline struct client *client_start(void)
 		pass(sockets[1], port);
 		pass(pipes[1], words);
 		execl(agent_path(path), "agent", "--port", port, "--last-words", words, "--cgroup-root",
-		      cgroups ? cgroups : "/nonexistent", (char *)NULL);
+		      cgroups ? cgroups : "/nonexistent", socket ? "--socket" : NULL, socket, (char *)NULL);
 		_exit(127);
 	}
 	close(sockets[1]);
@@ -125,6 +135,11 @@ static inline struct client *client_start(void)
 	c->last_words = pipes[0];
 	frame_reader_init(&c->in, malloc(FRAME_BUFFER_MAX), FRAME_BUFFER_MAX);
 	return c;
+}
+
+static inline struct client *client_start(void)
+{
+	return client_start_at(NULL);
 }
 
 static inline void client_free(struct client *c)
@@ -228,6 +243,14 @@ static inline void client_take_reply(struct client *c, const struct frame *f)
 	memcpy(r->body, (const u8 *)f->payload + sizeof(head), r->length);
 }
 
+static inline void client_take_snapshot(struct client *c, const struct frame *f)
+{
+	struct wire_snapshot_request *s = &c->snapshots[c->snapshot_count++ % CLIENT_SNAPSHOTS];
+
+	assert_int_equal(f->length, sizeof(*s));
+	memcpy(s, f->payload, sizeof(*s));
+}
+
 /* Takes in one frame, whatever it is; false at the agent's end. */
 static inline bool client_step(struct client *c)
 {
@@ -246,6 +269,9 @@ static inline bool client_step(struct client *c)
 		break;
 	case MSG_OP_REPLY:
 		client_take_reply(c, &f);
+		break;
+	case MSG_SNAPSHOT_REQUEST:
+		client_take_snapshot(c, &f);
 		break;
 	case MSG_EXIT:
 		assert_int_equal(f.length, 4);
