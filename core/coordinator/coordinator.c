@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <linux/sched/types.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -266,7 +265,14 @@ static bool is_drained(struct coordinator *c)
  */
 static void raise_priority(void)
 {
-	struct sched_attr short_turns = { .size = sizeof(short_turns), .sched_runtime = 100000 };
+	// The kernel's struct sched_attr, whose header does not go with the C library's.
+	const struct {
+		u32 size, policy;
+		u64 flags;
+		s32 nice;
+		u32 priority;
+		u64 runtime, deadline, period;
+	} short_turns = { .size = sizeof(short_turns), .runtime = 100000 };
 
 	if (setpriority(PRIO_PROCESS, (id_t)gettid(), -20))
 		syscall(SYS_sched_setattr, 0, &short_turns, 0);
