@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "lua/bind.h"
 
-#include "base/interrupt.h"
-
 static const char error_metatable[] = "ktstr.error";
 
-int bind_raise(lua_State *L, struct error *err)
+void bind_push_error(lua_State *L, struct error *err)
 {
 	lua_createtable(L, 0, 3);
 	lua_pushstring(L, error_code_name(error_code(err)));
@@ -19,6 +17,11 @@ int bind_raise(lua_State *L, struct error *err)
 	error_destroy(err);
 	luaL_getmetatable(L, error_metatable);
 	lua_setmetatable(L, -2);
+}
+
+int bind_raise(lua_State *L, struct error *err)
+{
+	bind_push_error(L, err);
 	lua_error(L);
 	__builtin_unreachable();
 }
@@ -83,16 +86,6 @@ u64 bind_check_offset(lua_State *L, int index)
 	return (u64)v;
 }
 
-static int core_interrupted(lua_State *L)
-{
-	int sig = interrupt_signal();
-
-	if (!sig)
-		return 0;
-	lua_pushinteger(L, sig);
-	return 1;
-}
-
 static void add_paths(lua_State *L, const struct bind_paths *paths)
 {
 	lua_createtable(L, 0, 2);
@@ -111,8 +104,6 @@ static int open_core(lua_State *L)
 	lua_pushliteral(L, KTSTR_VERSION);
 	lua_setfield(L, -2, "version");
 	add_paths(L, paths);
-	lua_pushcfunction(L, core_interrupted);
-	lua_setfield(L, -2, "interrupted");
 	// ktstr.errors gives it __tostring; raised from here and from Lua, errors are of one type.
 	luaL_newmetatable(L, error_metatable);
 	lua_setfield(L, -2, "error_metatable");
@@ -122,6 +113,8 @@ static int open_core(lua_State *L)
 	bind_doctor(L);
 	bind_machine(L);
 	bind_work(L);
+	bind_interrupt(L);
+	bind_editor(L);
 	return 1;
 }
 

@@ -24,6 +24,9 @@ void bind_preload(lua_State *L, const struct bind_paths *paths);
 /* Raises err (never NULL) as { code=, message=, hint= }, and destroys it. Does not return. */
 int bind_raise(lua_State *L, struct error *err) __attribute__((noreturn));
 
+/* Pushes that table, and destroys err (never NULL). */
+void bind_push_error(lua_State *L, struct error *err);
+
 /* Raises when err is not NULL. */
 void bind_check(lua_State *L, struct error *err);
 
@@ -34,6 +37,8 @@ void bind_kernel(lua_State *L);
 void bind_doctor(lua_State *L);
 void bind_machine(lua_State *L);
 void bind_work(lua_State *L);
+void bind_interrupt(lua_State *L);
+void bind_editor(lua_State *L);
 
 /* The archive behind a ktstr.cpio userdata at index, finished; raises when it is none. */
 struct cpio;
