@@ -41,8 +41,8 @@ local CMDLINE = "console=ttyS0 loglevel=5 panic=-1"
 ---@field cmdline string|nil appended to ktstr's own
 ---@field files table|nil host paths (or ["/guest/path"] = "host/path") put in, with their libraries
 ---@field modules string[]|nil kernel modules loaded by name, with what they depend on
----@field timeout number|nil seconds of wall time before the run is killed; nil: 60, and 240 in the emulated
----  helper machine
+---@field timeout number|false|nil seconds of wall time before the run is killed; nil: 60, and 240 in the
+---  emulated helper machine; false: never
 ---@field console string|fun(line: string)|nil nil: kept, shown on failure; a path to write it to; or a
 ---  function called for each line, at the next wait
 ---@field la57 boolean|nil 5-level paging
@@ -60,7 +60,7 @@ boot.rules = {
   files = { "table" },
   modules = { "list" },
   scheduler = { "any", unsupported = "sched_ext schedulers are not part of this version" },
-  timeout = { "number", above = 0, max = 7 * 24 * 3600 },
+  timeout = { "number|boolean", above = 0, max = 7 * 24 * 3600 },
   console = { "string|function" },
   la57 = { "boolean" },
   steal_time = { "boolean" },
@@ -167,7 +167,7 @@ local function prepare(given)
   }
   local memory = boot.memory(given.memory, t, archive:size())
   local cmdline = given.cmdline and given.cmdline ~= "" and CMDLINE .. " " .. given.cmdline or CMDLINE
-  local timeout = given.timeout or DEFAULT_TIMEOUT_S
+  local timeout = given.timeout == nil and DEFAULT_TIMEOUT_S or given.timeout or nil
   local sink = console_sink(given.console)
   local machine = core.machine {
     kernel = kernel.path,
@@ -214,6 +214,19 @@ local function load_modules(self, paths)
   end
 end
 
+-- Those that scripts still hold, in the order in which they were booted.
+local booted, count = setmetatable({}, { __mode = "v" }), 0
+
+--- The machine that was booted last, of those that run.
+---@return ktstr.VM|nil
+function boot.latest()
+  for i = count, 1, -1 do
+    if booted[i] and not booted[i].result then
+      return booted[i]
+    end
+  end
+end
+
 --- Boots a machine; returns when the guest's agent is ready.
 ---   local vm = ktstr.boot { kernel = "7.3", topology = "1n2l4c2t" }
 --- Raises "invalid", "not-found", "format", "unsupported" for bad input, before anything runs (exit status
@@ -233,6 +246,8 @@ function boot.boot(given)
     end
     error(e, 0)
   end
+  count = count + 1
+  booted[count] = self
   return self
 end
 

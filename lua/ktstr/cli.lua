@@ -42,6 +42,10 @@ function commands.test(args)
   return require("ktstr.specs").run(args)
 end
 
+function commands.repl(args)
+  return require("ktstr.repl").main(args)
+end
+
 function commands.doctor(args)
   local modes = { ["--quiet"] = "quiet", ["-q"] = "quiet", ["--json"] = "json" }
   local mode = "text"

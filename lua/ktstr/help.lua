@@ -6,6 +6,7 @@ usage: ktstr COMMAND ...
 
   script FILE [ARGS]     run a Lua script that boots machines and judges them
   test [PATHS] [OPTIONS] run busted specs, spec/ by default
+  repl [FILE]            boot a machine and open a Lua prompt in front of it
   kernel ...             get, list and remove the kernels that machines boot
   doctor                 say what this host can do, and what to do about the rest
   version                print the version
@@ -44,6 +45,26 @@ exit status, whatever the number of failures
   2  it could not run: usage, no test found, a file that cannot be read, missing kernel, no usable KVM
 
 busted's options, among them -o TAP and -o junit -Xoutput FILE:
+]],
+  repl = [[
+usage: ktstr repl [OPTIONS] [FILE] [ARGS]
+
+Boots a machine, runs FILE if there is one (it finds the machine in `vm`), and opens a Lua prompt.
+Ctrl-D ends the session and the machine; `help` at the prompt says what it understands (docs/repl.md).
+
+  --kernel K     as in ktstr.boot: a version, an image or a build tree
+  --topology T   "1n1l2c1t" unless given
+  --memory M     "768M"
+  --cmdline C    appended to the kernel's command line
+  --timeout S    seconds of wall time before the machine is killed; no limit unless given
+
+Where standard input is no terminal, its lines are evaluated without prompts and line editing.
+
+exit status
+  0  the session came to its end
+  1  standard input is no terminal, and a line (or FILE) failed; or the guest failed to boot
+  2  it could not run: usage, bad options, missing kernel, no usable KVM
+  130 and 143 after SIGINT (while it boots; from a pipe, always) and SIGTERM
 ]],
   doctor = [[
 usage: ktstr doctor [--quiet | --json]

@@ -5,14 +5,25 @@ local status = require "ktstr.status"
 
 local script = {}
 
--- A syntax error is one line: "file:3: unexpected symbol near 'x'".
-local function load_file(path)
+--- Reads a script ("-": standard input). A syntax error is one line: "file:3: unexpected symbol near 'x'".
+---@param path string
+---@return function
+function script.load(path)
   local chunk, message = loadfile(path ~= "-" and path or nil)
   if not chunk then
     local unreadable = message:find "^cannot open " or message:find "^cannot read "
     errors.refuse(unreadable and "not-found" or "format", (message:gsub("%s*\n%s*", " ")))
   end
   return chunk
+end
+
+--- What a script finds when it runs: modules beside it, whatever the working directory is, and its arguments.
+---@param path string
+---@param args string[]
+function script.set_up(path, args)
+  local directory = path:match "^(.*)/[^/]*$" or "."
+  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(directory, directory, package.path)
+  _G.arg = { [0] = path, unpack(args) }
 end
 
 local function run_tests(declared, out)
@@ -38,15 +49,12 @@ end
 ---@param args string[] what the script sees as ... and as arg
 ---@return integer exit status
 function script.run(path, args)
-  local chunk = load_file(path)
+  local chunk = script.load(path)
   local declared = {}
   declarations.set_sink(function(one)
     declared[#declared + 1] = one
   end)
-  -- Modules that lie beside the script are found whatever the working directory is.
-  local directory = path:match "^(.*)/[^/]*$" or "."
-  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(directory, directory, package.path)
-  _G.arg = { [0] = path, unpack(args) }
+  script.set_up(path, args)
   chunk(unpack(args))
   declarations.set_sink(nil)
   return #declared > 0 and run_tests(declared, io.stdout) or status.PASSED

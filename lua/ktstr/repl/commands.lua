@@ -1,0 +1,182 @@
+-- The words that the prompt itself understands. A line is one when nothing else is on it but simple
+-- arguments: a Lua variable of that name still works in any expression, and "=name" shows it.
+local errors = require "ktstr.errors"
+local options = require "ktstr.options"
+
+local commands = {}
+
+local CONSOLE_LINES = 20
+local LINES_MAX = 100000
+
+---@class ktstr.ReplCommand
+---@field name string
+---@field arguments string for the help: "[CPU [N]]"
+---@field help string one line
+---@field most integer arguments at most
+---@field words boolean|nil they may be words; otherwise whole numbers
+---@field run fun(session: ktstr.ReplSession, ...): string|nil text to show
+
+---@type ktstr.ReplCommand[]
+commands.list = {}
+
+local by_name = {}
+
+--- Adds a command; help lists them in the order in which they were added.
+---@param command ktstr.ReplCommand
+function commands.add(command)
+  commands.list[#commands.list + 1] = command
+  by_name[command.name] = command
+end
+
+---@return string[]
+function commands.names()
+  local names = {}
+  for i, command in ipairs(commands.list) do
+    names[i] = command.name
+  end
+  return names
+end
+
+local function usage(command)
+  return (command.name .. " " .. command.arguments):gsub("%s+$", "")
+end
+
+-- The arguments as the command wants them, or nil.
+local function take_arguments(command, words)
+  local taken = {}
+  if #words > command.most then
+    return nil
+  end
+  for i, word in ipairs(words) do
+    taken[i] = command.words and word or word:find "^%d+$" and tonumber(word)
+    if not taken[i] then
+      return nil
+    end
+  end
+  return taken
+end
+
+--- Whether a line is a command: then the command and its arguments. Or what is wrong with one that can be
+--- nothing else.
+---@param line string
+---@return ktstr.ReplCommand|nil
+---@return table|string|nil arguments, or the complaint
+function commands.parse(line)
+  local name, rest = line:match "^%s*(%a+)([%w%s]*)$"
+  local command = name and by_name[name]
+  if not command then
+    return nil
+  end
+  local words = {}
+  for word in rest:gmatch "%w+" do
+    words[#words + 1] = word
+  end
+  local arguments = take_arguments(command, words)
+  if arguments then
+    return command, arguments
+  elseif not loadstring("return " .. line) then
+    return nil, "usage: " .. usage(command)
+  end
+end
+
+commands.add {
+  name = "freeze",
+  arguments = "",
+  help = "stop every vCPU; the guest's time stands still",
+  most = 0,
+  run = function(session)
+    session:machine():freeze()
+  end,
+}
+
+commands.add {
+  name = "thaw",
+  arguments = "",
+  help = "let it go on",
+  most = 0,
+  run = function(session)
+    session:machine():thaw()
+  end,
+}
+
+commands.add {
+  name = "regs",
+  arguments = "[CPU]",
+  help = "the registers of a vCPU (0), frozen only",
+  most = 1,
+  run = function(session, cpu)
+    return tostring(session:machine():regs(cpu or 0))
+  end,
+}
+
+commands.add {
+  name = "step",
+  arguments = "[CPU [N]]",
+  help = "execute N (1) instructions on a vCPU (0), frozen only",
+  most = 2,
+  run = function(session, cpu, n)
+    local executed = session:machine():step(cpu or 0, n or 1)
+    return ("executed: %d"):format(executed)
+  end,
+}
+
+-- The guest writes what it likes; it shall not steer the terminal.
+local function harmless(text)
+  return (text:gsub("\r", ""):gsub("[%z\1-\8\11-\31\127]", "?"))
+end
+
+commands.add {
+  name = "console",
+  arguments = "[LINES]",
+  help = ("the last lines (%d) of the kernel's console"):format(CONSOLE_LINES),
+  most = 1,
+  run = function(session, wanted)
+    wanted = wanted or CONSOLE_LINES
+    if wanted > LINES_MAX then
+      errors.raise("invalid", ("console: at most %d lines, not %s"):format(LINES_MAX, options.show(wanted)))
+    end
+    local lines = {}
+    for line in harmless(session:machine():console()):gmatch "[^\n]+" do
+      lines[#lines + 1] = line
+    end
+    return table.concat(lines, "\n", math.max(1, #lines - wanted + 1))
+  end,
+}
+
+local NOTES = [[
+Anything else is Lua, with `vm` (the machine) and `ktstr` at hand. A bare expression, or =expression,
+is shown. Locals end with their line: use globals. A line that is not complete goes on at the next prompt.
+Tab completes names, Ctrl-R searches the history, Ctrl-C ends what runs, Ctrl-D ends the session.]]
+
+commands.add {
+  name = "help",
+  arguments = "[COMMAND]",
+  help = "this",
+  most = 1,
+  words = true,
+  run = function(_, name)
+    if name and by_name[name] then
+      return ("%s: %s"):format(usage(by_name[name]), by_name[name].help)
+    elseif name then
+      errors.raise("not-found", ("help: there is no command '%s'"):format(name),
+        require("ktstr.nearest").hint(name, commands.names()))
+    end
+    local lines = {}
+    for _, command in ipairs(commands.list) do
+      lines[#lines + 1] = ("  %-16s %s"):format(usage(command), command.help)
+    end
+    return table.concat(lines, "\n") .. "\n\n" .. NOTES
+  end,
+}
+
+commands.add {
+  name = "quit",
+  arguments = "",
+  help = "end the session, as Ctrl-D does",
+  most = 0,
+  run = function(session)
+    session.over = true
+  end,
+}
+
+return commands
