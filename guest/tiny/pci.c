@@ -65,7 +65,8 @@ static u64 place_bar(u32 slot, u32 bar, u64 size)
 {
 	u64 address = LAYOUT_PCI32_GPA;
 
-	for (u32 i = 0; i < bar; i++) {
+	// This BAR has just been asked for its size: what it reads as is beyond the window.
+	for (u32 i = 0; i < PCI_STD_NUM_BARS; i++) {
 		u64 other = pci_read32(slot, PCI_BASE_ADDRESS_0 + 4 * i) & PCI_BASE_ADDRESS_MEM_MASK;
 
 		// Windows of a MiB each are more than a console's BARs want.

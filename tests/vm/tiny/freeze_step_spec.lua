@@ -1,0 +1,165 @@
+-- Single steps on one vCPU of a frozen machine.
+local core = require "ktstr.core"
+local support = require "tests.vm.support"
+local tiny_guest = require "tests.vm.tiny_guest"
+local tiny_io = require "tests.vm.tiny_io"
+
+local refused = tiny_guest.refused
+
+-- A frozen machine in the io loop, at an instruction where everything was checked.
+local function stopped_in_the_loop(finally)
+  local machine = tiny_guest.start("io", finally)
+  local watcher = tiny_io.watch(machine)
+  local index, round
+  tiny_guest.wait_until(function()
+    machine:freeze()
+    index, round = watcher:check()
+    if not index then
+      machine:thaw()
+    end
+    return index
+  end)
+  return machine, watcher, index, round
+end
+
+-- A frozen machine whose every CPU has begun to count.
+local function counting(scenario, cpus, finally)
+  local machine = tiny_guest.start(scenario, finally, { cpus = cpus })
+  tiny_guest.wait_until(function()
+    machine:freeze()
+    for _, counter in ipairs(tiny_guest.counters(machine, scenario == "unstarted" and 1 or cpus)) do
+      if counter == 0 then
+        machine:thaw()
+        return false
+      end
+    end
+    return true
+  end)
+  return machine
+end
+
+-- The instruction that follows, and its round. A `rep` one may take a step for each of its repetitions.
+local function follows(index, round, next_index, next_round)
+  if tiny_io.program[index].rep and next_index == index then
+    return next_round == round
+  end
+  local last = #tiny_io.program
+  return next_index == index % last + 1 and next_round == round + (index == last and 1 or 0)
+end
+
+describe("a step", function()
+  it("executes one instruction, and everything is exact behind each", function()
+    local machine, watcher, index, round = stopped_in_the_loop(finally)
+    local seen = {}
+    for _ = 1, 4 * #tiny_io.program do
+      assert.equals(1, machine:step(0, 1))
+      local next_index, next_round = watcher:check()
+      assert.is_true(follows(index, round, next_index, next_round),
+        ("instruction %d of round %d was followed by %d of %d"):format(index, round, next_index, next_round))
+      index, round = next_index, next_round
+      seen[index] = true
+    end
+    for i = 1, #tiny_io.program do
+      assert.is_true(seen[i], ("instruction %d was never next"):format(i))
+    end
+    machine:thaw()
+  end)
+
+  it("is the same as what happens without it", function()
+    local machine, watcher, _, round = stopped_in_the_loop(finally)
+    local rounds = round
+    for _ = 1, 30 do
+      assert.is_true(machine:step(0, 37) == 37)
+      watcher:check()
+      machine:thaw()
+      machine:freeze()
+      local _, now = watcher:check()
+      assert.is_true(now >= rounds)
+      rounds = now
+    end
+    machine:thaw()
+    assert.is_true(rounds > round)
+  end)
+
+  it("of many executes as many, and no more", function()
+    local machine = counting("unstarted", 1, finally)
+    local before = tiny_guest.counters(machine, 1)[1]
+    assert.equals(3000, machine:step(0, 3000))
+    local after = tiny_guest.counters(machine, 1)[1]
+    -- The loop is an increment and a jump.
+    assert.equals(1500, after - before)
+    assert.equals(after, tiny_guest.counters(machine, 1)[1])
+    machine:thaw()
+  end)
+
+  it("leaves the other vCPUs parked", function()
+    local machine = counting("load=0", 4, finally)
+    local before = tiny_guest.counters(machine, 4)
+    assert.equals(400, machine:step(2, 400))
+    -- The guest numbers its CPUs as they come up.
+    local moved = {}
+    for i, counter in ipairs(tiny_guest.counters(machine, 4)) do
+      if counter ~= before[i] then
+        moved[#moved + 1] = counter - before[i]
+      end
+    end
+    assert.same({ 200 }, moved)
+    machine:thaw()
+  end)
+
+  it("works in user mode, too", function()
+    if core.doctor().paravirtual then
+      pending "this KVM gives the guest itself the trap of a step in user mode"
+    end
+    local machine = counting("load=1", 2, finally)
+    local before = tiny_guest.counters(machine, 2)
+    assert.equals(100, machine:step(1, 100))
+    assert.same({ before[1], before[2] + 50 }, tiny_guest.counters(machine, 2))
+    machine:thaw()
+  end)
+
+  it("does nothing on a vCPU that is halted, or waits for its start", function()
+    for _, scenario in ipairs { "load=4", "unstarted" } do
+      local machine = tiny_guest.start(scenario, finally, { cpus = 2 })
+      machine:freeze()
+      local before = tiny_guest.fingerprint(machine, 2)
+      assert.equals(0, machine:step(1, 100))
+      assert.equals(before, tiny_guest.fingerprint(machine, 2))
+      machine:thaw()
+    end
+  end)
+
+  it("that ends the machine is the last; the end comes with the thaw", function()
+    local machine = support.tiny_machine "reset"
+    machine:start()
+    machine:freeze()
+    local executed = machine:step(0, 1000000, 60)
+    assert.is_true(executed > 100 and executed < 1000000)
+    assert.equals(0, machine:step(0, 1))
+    assert.is_true(tiny_guest.registers(machine, 0).rip > 0)
+    machine:thaw()
+    assert.equals("Shutdown", tiny_guest.finish(machine).exit_reason)
+    refused("ended", machine.step, machine, 0, 1)
+  end)
+
+  it("that does not end within its limit says how far it came", function()
+    local machine = counting("unstarted", 1, finally)
+    local e = refused("timeout", machine.step, machine, 0, 1000000, 0.05)
+    assert.matches("vCPU 0 executed %d+ of 1000000 instructions", e.message)
+    local before = tiny_guest.fingerprint(machine, 1)
+    assert.equals(before, tiny_guest.fingerprint(machine, 1))
+    assert.equals(10, machine:step(0, 10))
+    machine:thaw()
+  end)
+
+  it("is refused when it makes no sense", function()
+    local machine = tiny_guest.start("unstarted", finally, { cpus = 2 })
+    refused("running", machine.step, machine, 0, 1)
+    machine:freeze()
+    refused("invalid", machine.step, machine, 2, 1)
+    for _, count in ipairs { 0, -1, 1000001, 0 / 0 } do
+      assert.is_false(pcall(machine.step, machine, 0, count))
+    end
+    machine:thaw()
+  end)
+end)
