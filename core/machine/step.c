@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "machine/step.h"
 
+#include <string.h>
+
 #include "machine/internal.h"
 
 /* A vCPU in any other state would wait in KVM_RUN for something that cannot come now. */
@@ -17,24 +19,46 @@ static bool is_cancelled(const struct vcpu_thread *t)
 	return __atomic_load_n(&t->step.cancelled, __ATOMIC_SEQ_CST) || machine_is_stopping(t->machine);
 }
 
+/*
+ * KVM completes an access to a device without the step's trap, where it is a write (OUT, MMIO, strings), and
+ * would go on to the next instruction. So it is completed alone, and the registers tell whether that was the
+ * instruction's end, or that of one repetition.
+ */
+static struct error *end_access(struct vcpu_thread *t, const struct kvm_regs *before, bool *over,
+				enum verdict *verdict)
+{
+	struct kvm_regs after;
+	struct error *err = vcpu_thread_retire(t, verdict);
+
+	if (!err)
+		err = vcpu_get_regs(&t->vcpu, &after);
+	if (!err)
+		*over = memcmp(before, &after, sizeof(after)) != 0;
+	return err;
+}
+
 /* Until the one instruction is over: an access to a device comes out before that. */
 static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
 {
-	for (;;) {
+	struct kvm_regs before;
+	bool over = false;
+	struct error *err = vcpu_get_regs(&t->vcpu, &before);
+
+	while (!err && !over && *verdict == VERDICT_GO_ON) {
 		vcpu_clear_exit(&t->vcpu);
 		if (is_cancelled(t))
 			return NULL;
-
-		struct error *err = vcpu_thread_enter(t, verdict);
-
-		if (err || *verdict != VERDICT_GO_ON)
-			return err;
-		if (t->exit_pending && t->vcpu.run->exit_reason == KVM_EXIT_DEBUG) {
+		err = vcpu_thread_enter(t, verdict);
+		if (err || *verdict != VERDICT_GO_ON || !t->exit_pending)
+			continue;
+		over = t->vcpu.run->exit_reason == KVM_EXIT_DEBUG;
+		if (over)
 			t->exit_pending = false;
-			t->step.done++;
-			return NULL;
-		}
+		else
+			err = end_access(t, &before, &over, verdict);
 	}
+	t->step.done += over;
+	return err;
 }
 
 struct error *vcpu_thread_step(struct vcpu_thread *t, enum verdict *verdict)
