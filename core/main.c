@@ -13,6 +13,7 @@
 
 #include "base/interrupt.h"
 #include "lua/bind.h"
+#include "lua/machine.h"
 
 enum { EXIT_CANNOT_RUN = 2 };
 
@@ -23,10 +24,13 @@ struct program {
 	struct bind_paths paths;
 };
 
+/* Instructions that a function which caught its end is given to clean up, before it is ended again. */
+enum { CLEANUP_INSTRUCTIONS = 1000000 };
+
 /*
  * Runs inside the interrupted main thread, at the next Lua instruction. Where a wait has raised the
  * interruption already, that is the script's clean-up, which is not to be interrupted again; and a prompt may
- * have taken it back meanwhile.
+ * have taken it back meanwhile. Without a signal it is the freeze limit, and nothing if that was just in time.
  */
 static void raise_interrupted(lua_State *L, lua_Debug *ar)
 {
@@ -34,6 +38,10 @@ static void raise_interrupted(lua_State *L, lua_Debug *ar)
 	lua_sethook(L, NULL, 0, 0);
 	if (interrupt_signal() && !interrupt_is_told())
 		bind_raise(L, interrupt_error());
+	if (!machine_visit_is_over(L))
+		return;
+	lua_sethook(L, raise_interrupted, LUA_MASKCOUNT, CLEANUP_INSTRUCTIONS);
+	bind_raise(L, error_create(ERROR_FREEZE_LIMIT, "freeze limit: the machine has been thawed"));
 }
 
 /* lua_sethook is the one Lua call that is safe in a signal handler. */

@@ -2,6 +2,7 @@
 #include "base/interrupt.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +15,7 @@ static struct {
 	int fd;
 	void (*hook)(void *arg);
 	void *arg;
+	pthread_t main; /* who installed it; valid with the hook */
 } interrupt = { .fd = -1 };
 
 static void fill_ours(sigset_t *set)
@@ -53,6 +55,21 @@ static void on_signal(int sig)
 	errno = saved;
 }
 
+/* SIGRTMIN itself is what vCPUs are kicked with. */
+static int break_signal(void)
+{
+	return SIGRTMIN + 1;
+}
+
+static void on_break(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	interrupt.hook(interrupt.arg);
+	errno = saved;
+}
+
 struct error *interrupt_install(void (*hook)(void *arg), void *arg)
 {
 	interrupt.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -60,15 +77,24 @@ struct error *interrupt_install(void (*hook)(void *arg), void *arg)
 		return error_create_errno("eventfd for signals");
 	interrupt.hook = hook;
 	interrupt.arg = arg;
+	interrupt.main = pthread_self();
 
 	struct sigaction stop = { .sa_handler = on_signal };
 	struct sigaction alarm_action = { .sa_handler = give_up };
+	struct sigaction break_action = { .sa_handler = on_break };
 
 	fill_ours(&stop.sa_mask);
-	if (sigaction(SIGINT, &stop, NULL) || sigaction(SIGTERM, &stop, NULL) ||
+	sigemptyset(&break_action.sa_mask);
+	if ((hook && sigaction(break_signal(), &break_action, NULL)) || sigaction(SIGINT, &stop, NULL) || sigaction(SIGTERM, &stop, NULL) ||
 	    sigaction(SIGALRM, &alarm_action, NULL))
 		return error_create_errno("sigaction");
 	return NULL;
+}
+
+void interrupt_break(void)
+{
+	if (interrupt.hook)
+		pthread_kill(interrupt.main, break_signal());
 }
 
 void interrupt_set_patient(bool patient)

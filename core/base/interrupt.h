@@ -20,6 +20,9 @@ enum {
  */
 MUST_CHECK struct error *interrupt_install(void (*hook)(void *arg), void *arg);
 
+/* From any thread: calls the hook as a signal would, although none came. Nothing where none was installed. */
+void interrupt_break(void);
+
 /* The signal that came, or 0. */
 int interrupt_signal(void);
 

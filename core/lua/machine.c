@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "coordinator/coordinator.h"
 #include "image/cpio.h"
 #include "lua/machine.h"
@@ -84,6 +85,13 @@ static void read_topology(lua_State *L, int options, struct topology *t)
 	bind_check(L, topology_check(t));
 }
 
+/* On the coordinator's thread: the function that main runs is to end, wherever it is. */
+static void break_visit(void *ctx)
+{
+	(void)ctx;
+	interrupt_break();
+}
+
 static struct error *create(struct lua_machine *lm, const char *kernel, struct machine_config *config,
 			    u64 timeout_ns)
 {
@@ -97,7 +105,10 @@ static struct error *create(struct lua_machine *lm, const char *kernel, struct m
 	kernel_image_close(image);
 	if (err)
 		return err;
-	return coordinator_create(lm->machine, timeout_ns, &lm->coordinator);
+	err = coordinator_create(lm->machine, timeout_ns, &lm->coordinator);
+	if (!err)
+		coordinator_on_limit(lm->coordinator, break_visit, NULL);
+	return err;
 }
 
 /* Not a number is 0. */

@@ -17,6 +17,7 @@ local DEFAULT_TOPOLOGY = "1n1l2c1t"
 -- scripts/with-kvm has found a KVM that works, an emulated one: it needs more time, and no doubts.
 local IN_HELPER = os.getenv "KTSTR_IN_HELPER" ~= nil
 local DEFAULT_TIMEOUT_S = IN_HELPER and 240 or 60
+local DEFAULT_FREEZE_LIMIT_S = 60
 local MEMORY_UNIT = 2 * MIB
 local DOUBT_S = 2 -- of silence, then the host is looked at
 
@@ -43,6 +44,7 @@ local CMDLINE = "console=ttyS0 loglevel=5 panic=-1"
 ---@field modules string[]|nil kernel modules loaded by name, with what they depend on
 ---@field timeout number|false|nil seconds of wall time before the run is killed; nil: 60, and 240 in the
 ---  emulated helper machine; false: never
+---@field freeze_limit number|nil seconds that a function may keep the machine frozen (vm:frozen); nil: 60
 ---@field console string|fun(line: string)|nil nil: kept, shown on failure; a path to write it to; or a
 ---  function called for each line, at the next wait
 ---@field la57 boolean|nil 5-level paging
@@ -61,6 +63,7 @@ boot.rules = {
   modules = { "list" },
   scheduler = { "any", unsupported = "sched_ext schedulers are not part of this version" },
   timeout = { "number|boolean", above = 0, max = 7 * 24 * 3600 },
+  freeze_limit = { "number", above = 0, max = 24 * 3600 },
   console = { "string|function" },
   la57 = { "boolean" },
   steal_time = { "boolean" },
@@ -180,7 +183,11 @@ local function prepare(given)
     steal_time = given.steal_time ~= false,
     invariant_tsc = given.invariant_tsc,
   }
-  local self = vm.new(machine, { topology = t, timeout = timeout })
+  local self = vm.new(machine, {
+    topology = t,
+    timeout = timeout,
+    freeze_limit = given.freeze_limit or DEFAULT_FREEZE_LIMIT_S,
+  })
   if sink then
     self.channel:watch_console(sink)
   end

@@ -115,7 +115,15 @@ function Channel:pump(timeout)
   return true
 end
 
---- Pumps until done() is true; false when the machine ended or `deadline` (host.now()) passed first.
+-- A wait for a guest that stands still would never end.
+local function check_running(self)
+  if self.machine:is_frozen() then
+    errors.raise("frozen", "the machine is frozen, and this needs it to run", "vm:thaw() first")
+  end
+end
+
+--- Pumps until done() is true; false when the machine ended or `deadline` (host.now()) passed first. Raises
+--- "frozen".
 ---@param done fun(): any
 ---@param deadline number|nil
 ---@return boolean
@@ -125,6 +133,7 @@ function Channel:wait(done, deadline)
     if self.ended or (left and left <= 0) then
       return false
     end
+    check_running(self)
     self:pump(left)
   end
   return true
@@ -159,6 +168,7 @@ end
 ---@return table request .reply once it is there
 function Channel:post(op, body, options)
   options = options or {}
+  check_running(self)
   local id = new_id(self)
   local request = { id = id, on_reply = options.on_reply }
   self.pending[id] = request

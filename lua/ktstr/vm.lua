@@ -1,7 +1,9 @@
 -- A running machine, as a script sees it: programs, files, time, the end.
 local core = require "ktstr.core"
+local capture = require "ktstr.capture"
 local channel = require "ktstr.channel"
 local errors = require "ktstr.errors"
+local freeze = require "ktstr.freeze"
 local host = require "ktstr.host"
 local outcome = require "ktstr.outcome"
 local program = require "ktstr.program"
@@ -24,13 +26,14 @@ local vm = {}
 local live = setmetatable({}, { __mode = "k" })
 
 ---@param machine ktstr.core.machine
----@param fields { topology: ktstr.Topology, timeout: number|nil }
+---@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil }
 ---@return ktstr.VM
 function vm.new(machine, fields)
   local self = setmetatable({
     machine = machine,
     topology = fields.topology,
     timeout = fields.timeout,
+    freeze_limit = fields.freeze_limit,
     channel = channel.new(machine),
   }, VM)
   live[self] = true
@@ -257,6 +260,66 @@ function VM:sleep(seconds)
   self:_check_alive "sleeping"
 end
 
+--- Stops every vCPU, the devices and the guest's clocks, until vm:thaw(): the guest notices nothing. The
+--- run's timeout stands still meanwhile, and there is no limit of its own. A call that needs the running
+--- guest raises "frozen".
+--- Raises "frozen" (it is already), "busy" (somebody else has been freezing it for a second), "timeout" (a
+--- vCPU did not stop: which, and where it was), "ended".
+function VM:freeze()
+  freeze.freeze(self)
+end
+
+--- Lets a frozen machine go on. Raises "running" when it is not frozen, "ended".
+function VM:thaw()
+  freeze.thaw(self)
+end
+
+---@return boolean
+function VM:is_frozen()
+  return self.machine:is_frozen()
+end
+
+--- Freezes, calls fn(), thaws: also when fn raises. Returns what fn returns. A function that runs for longer
+--- than the machine's freeze_limit is ended by an error "freeze-limit", the machine thawed at once. Raises as
+--- vm:freeze(), and what fn raises.
+---   local rip = vm:frozen(function() return vm:regs(0).rip end)
+---@param fn fun(): any
+---@return any ...
+function VM:frozen(fn)
+  return freeze.frozen(self, fn)
+end
+
+--- Registers of a vCPU of a frozen machine; tostring() shows them all. Raises "running", "invalid", "ended".
+---@param cpu integer the guest's CPU number, from 0
+---@return ktstr.Registers
+function VM:regs(cpu)
+  return freeze.regs(self, cpu)
+end
+
+--- Executes up to `count` instructions on one vCPU of a frozen machine; the others stand still, interrupts
+--- wait. Raises "running", "invalid", "timeout" (after 5 s), "ended".
+---@param cpu integer
+---@param count integer|nil nil: 1
+---@return integer executed fewer than asked where the vCPU halted, or has not been started
+function VM:step(cpu, count)
+  return freeze.step(self, cpu, count or 1)
+end
+
+--- Freezes, records, thaws. For now a capture has the registers of every CPU, the guest's clock and its
+--- name. Raises as vm:freeze(); "invalid" for a name that is not 1 to 64 printable characters.
+---@param tag string a name used twice: the later capture takes the earlier one's place
+---@return ktstr.Capture
+function VM:capture(tag)
+  return freeze.capture(self, tag)
+end
+
+--- All captures so far, in order: the script's, and those that programs in the guest asked for with
+--- ktstr-capture. Also after the machine's end.
+---@return ktstr.Capture[]
+function VM:captures()
+  return capture.list(self.machine)
+end
+
 --- What the agent holds, for leak tests: descriptors, children, rss (bytes), cpu_ns of its I/O thread.
 ---@return { descriptors: integer, children: integer, rss: number, cpu_ns: number }
 function VM:agent_usage()
@@ -283,7 +346,8 @@ function VM:console()
   return self.result and self.result.console or (self.machine:console())
 end
 
---- Kills what runs in the guest, powers it off, waits for the end. The same result when called again.
+--- Kills what runs in the guest, powers it off, waits for the end; a frozen machine is thawed first. The same
+--- result when called again.
 --- It never raises because the guest failed: look at result.passed.
 ---@return ktstr.Result
 function VM:shutdown()
@@ -291,6 +355,9 @@ function VM:shutdown()
     return self.result
   end
   if not self.channel.ended then
+    if self.machine:is_frozen() then
+      pcall(self.machine.thaw, self.machine)
+    end
     local deadline = host.now() + SHUTDOWN_S
     local asked, e = pcall(self.channel.post, self.channel, wire.OP_SHUTDOWN,
       wire.pack { { "CODE", 0 } })

@@ -287,6 +287,62 @@ function Machine:console(from)
   return self.text:sub((from or 0) + 1), #self.text
 end
 
+-- core.freeze_errors: what the next calls raise, in turn; false for none.
+function Machine:freeze(limit)
+  local e = table.remove(self.core.freeze_errors or {}, 1)
+  if e then
+    error(e, 0)
+  end
+  self.frozen_now, self.freeze_limit = true, limit
+end
+
+function Machine:thaw()
+  if not self.frozen_now then
+    error(setmetatable({ code = "running", message = "not frozen" }, self.core.error_metatable), 0)
+  end
+  self.frozen_now = false
+end
+
+function Machine:is_frozen()
+  return self.frozen_now or false
+end
+
+function Machine:frozen(limit, fn, ...)
+  self:freeze(limit)
+  local function finish(ok, ...)
+    self.frozen_now = false
+    if not ok then
+      error((...), 0)
+    end
+    return ...
+  end
+  return finish(pcall(fn, ...))
+end
+
+function Machine:regs(cpu)
+  return self.core.regs(cpu)
+end
+
+function Machine:step(cpu, count)
+  return count
+end
+
+function Machine:capture(tag)
+  local e = table.remove(self.core.freeze_errors or {}, 1)
+  if e then
+    error(e, 0)
+  end
+  self.taken = self.taken or {}
+  local regs, sregs = self.core.regs(0)
+  table.insert(self.taken, { tag = tag, source = "main", elapsed = 1.5, clock = 2, cpus = {
+    { regs = regs, sregs = sregs },
+  } })
+end
+
+function Machine:captures()
+  return self.taken or {}
+end
+
 function Machine:kill()
   self:finish { exit_reason = "ExternalKill", exit_code = -1, timed_out = false, seconds = 1,
     reported = false, last_words = "", channel = {} }

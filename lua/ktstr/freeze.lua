@@ -1,0 +1,114 @@
+-- Stopping a machine and looking at it: what vm:freeze(), vm:frozen() and their like do.
+local capture = require "ktstr.capture"
+local errors = require "ktstr.errors"
+local host = require "ktstr.host"
+local registers = require "ktstr.registers"
+
+local freeze = {}
+
+-- Somebody else's freeze, a capture's, is over in microseconds: so a script waits for it so long, and no
+-- longer. Nothing is queued meanwhile.
+local BUSY_PATIENCE_S = 1
+local BUSY_PAUSE_S = 0.0002
+
+-- As unpack() wants it: nils at the end count.
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+-- Calls f() until it does not raise "busy", the patience is over, or begun() says that the error is not the
+-- freeze's own.
+local function patiently(vm, f, begun)
+  local deadline = host.now() + BUSY_PATIENCE_S
+  while true do
+    local results = pack(pcall(f))
+    if results[1] then
+      return unpack(results, 2, results.n)
+    end
+    if not errors.is(results[2], "busy") or (begun and begun()) or host.now() >= deadline then
+      error(results[2], 0)
+    end
+    vm.channel:pump(BUSY_PAUSE_S)
+  end
+end
+
+-- What C raises for a machine that ends meanwhile does not know how it ended.
+local function asking(vm, doing, f, ...)
+  vm:_check_alive(doing)
+  local results = pack(pcall(f, ...))
+  if results[1] then
+    return unpack(results, 2, results.n)
+  end
+  if errors.is(results[2], "ended") then
+    error(vm:_ended_error(doing), 0)
+  end
+  error(results[2], 0)
+end
+
+---@param vm ktstr.VM
+function freeze.freeze(vm)
+  asking(vm, "asked to freeze", patiently, vm, function()
+    vm.machine:freeze()
+  end)
+end
+
+---@param vm ktstr.VM
+function freeze.thaw(vm)
+  asking(vm, "asked to thaw", vm.machine.thaw, vm.machine)
+end
+
+---@param vm ktstr.VM
+---@param fn function
+function freeze.frozen(vm, fn)
+  if type(fn) ~= "function" then
+    errors.refuse("invalid", ("vm:frozen wants a function, not a %s"):format(type(fn)))
+  end
+  vm:_check_alive "asked to freeze"
+  -- A compiled loop could not be ended by the limit.
+  jit.off(fn, true)
+  local called = false
+  local function visit()
+    called = true
+    return fn()
+  end
+  return patiently(vm, function()
+    return vm.machine:frozen(vm.freeze_limit, visit)
+  end, function()
+    return called
+  end)
+end
+
+---@param vm ktstr.VM
+---@param cpu integer
+---@return ktstr.Registers
+function freeze.regs(vm, cpu)
+  if type(cpu) ~= "number" then
+    errors.refuse("invalid", ("vm:regs wants a CPU's number, not %s"):format(tostring(cpu)))
+  end
+  return registers.decode(cpu, asking(vm, "asked for registers", vm.machine.regs, vm.machine, cpu))
+end
+
+---@param vm ktstr.VM
+---@param cpu integer
+---@param count integer
+---@return integer executed
+function freeze.step(vm, cpu, count)
+  return asking(vm, "asked to step", vm.machine.step, vm.machine, cpu, count)
+end
+
+---@param vm ktstr.VM
+---@param tag string
+---@return ktstr.Capture
+function freeze.capture(vm, tag)
+  asking(vm, "asked for a capture", patiently, vm, function()
+    vm.machine:capture(tag)
+  end)
+  local list = capture.list(vm.machine)
+  for i = #list, 1, -1 do
+    if list[i].tag == tag then
+      return list[i]
+    end
+  end
+end
+
+return freeze
