@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * How long freezing a machine and letting it go takes, beside QEMU's pausing the same guest.
+ *
+ * usage: freeze GUEST CMDLINE VCPUS MIB ROUNDS SETTLE_US QEMU [ARGUMENT]...
+ *
+ * GUEST is the tiny guest; its first frame says that its load is at work. QEMU is started with the arguments
+ * given and a QMP socket; what the guest sends on port 1 has to come out of its standard output.
+ *
+ * A line a round, in microseconds: ktstr's freeze, call to return (all parked); its thaw, call to return; from
+ * that call until the first vCPU left its park; until the last one did; QEMU's `stop`, command sent to its return
+ * read (all paused); its `cont`, likewise. In a round both have their turn, and each stands still, as it does in
+ * its own pause, while it is the other's: so the host's noise hits both, and neither competes with the other.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "coordinator/coordinator.h"
+#include "image/kernel.h"
+#include "machine/frozen.h"
+#include "machine/machine.h"
+#include "tlv/wire.h"
+#include "x86/layout.h"
+
+enum {
+	READY_SECONDS = 60,
+	LEAVE_SECONDS = 10, /* for every vCPU to be let run by a host that has fewer processors */
+	ARGUMENTS_MAX = 64,
+};
+
+struct options {
+	const char *guest, *cmdline;
+	u32 vcpus, memory_mib, rounds;
+	u64 settle_ns; /* how long the guest runs, and stands, between two measurements */
+	char **command;
+};
+
+struct own {
+	struct machine *machine;
+	struct coordinator *coordinator;
+};
+
+struct peer {
+	pid_t pid;
+	int output, qmp;
+	char input[4096]; /* of QMP, a line's beginning at its start */
+	size_t size;
+};
+
+struct round {
+	u64 freeze, thaw, first, last, stop, cont; /* ns */
+};
+
+__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	fputs("freeze: ", stderr);
+	vfprintf(stderr, fmt, args);
+	fputs("\n", stderr);
+	va_end(args);
+	exit(1);
+}
+
+static void check(struct error *err, const char *what)
+{
+	if (err)
+		die("%s: %s", what, error_message(err));
+}
+
+static void settle(u64 ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(ns / NSEC_PER_SEC), .tv_nsec = (long)(ns % NSEC_PER_SEC) };
+
+	nanosleep(&ts, NULL);
+}
+
+/* --- ktstr --- */
+
+static void own_create(struct own *own, const struct options *o)
+{
+	struct machine_config config = {
+		.cmdline = o->cmdline,
+		.topology = { .nodes = 1, .cores = o->vcpus, .threads = 1 },
+	};
+	struct kernel_image *image;
+
+	config.topology.node_llcs[0] = 1;
+	config.topology.node_memory[0] = MIB(o->memory_mib);
+	config.topology.distance[0][0] = 10;
+	check(kernel_image_open(o->guest, &image), o->guest);
+	config.kernel = image;
+	check(machine_create(&config, &own->machine), "creating the machine");
+	kernel_image_close(image);
+	check(coordinator_create(own->machine, 0, &own->coordinator), "creating the coordinator");
+}
+
+static void own_start(struct own *own, const struct options *o)
+{
+	enum coordinator_event event;
+	struct mail *mail = NULL;
+
+	own_create(own, o);
+	check(coordinator_start(own->coordinator), "starting the machine");
+	check(coordinator_recv(own->coordinator, READY_SECONDS * NSEC_PER_SEC, &event, &mail), "the guest");
+	if (event != COORDINATOR_FRAME || mail->type != MSG_SYS_RDY)
+		die("ktstr's guest did not get to work");
+	free(mail);
+}
+
+static void own_end(struct own *own)
+{
+	coordinator_destroy(own->coordinator);
+	machine_destroy(own->machine);
+}
+
+/* Waits until every vCPU has left its park since the thaw, which was asked for at `since`. */
+static void own_wait_left(const struct own *own, u64 since, struct round *round)
+{
+	const struct rendezvous *r = machine_rendezvous(own->machine);
+	u64 end = since + LEAVE_SECONDS * NSEC_PER_SEC;
+
+	round->first = UINT64_MAX;
+	round->last = 0;
+	for (u32 i = 0; i < r->count; i++) {
+		u64 left;
+
+		while ((left = __atomic_load_n(&r->slots[i].left_ns, __ATOMIC_ACQUIRE)) < since) {
+			if (clock_now_ns() > end)
+				die("vCPU %u did not run within %d s of a thaw", i, LEAVE_SECONDS);
+			settle(NSEC_PER_MSEC);
+		}
+		left -= since;
+		round->first = left < round->first ? left : round->first;
+		round->last = left > round->last ? left : round->last;
+	}
+}
+
+static void own_freeze(const struct own *own, struct round *round)
+{
+	u64 start = clock_now_ns();
+	struct error *err = coordinator_freeze(own->coordinator, UINT64_MAX);
+
+	round->freeze = clock_now_ns() - start;
+	check(err, "freezing");
+}
+
+static u64 own_thaw(const struct own *own, struct round *round)
+{
+	u64 start = clock_now_ns();
+	struct error *err = coordinator_thaw(own->coordinator);
+
+	round->thaw = clock_now_ns() - start;
+	check(err, "thawing");
+	return start;
+}
+
+/* --- QEMU --- */
+
+static void become_peer(const struct options *o, int input, int output, int qmp)
+{
+	char chardev[64], *argv[ARGUMENTS_MAX + 5];
+	int n = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(input, STDIN_FILENO);
+	dup2(output, STDOUT_FILENO);
+	while (o->command[n] && n < ARGUMENTS_MAX) {
+		argv[n] = o->command[n];
+		n++;
+	}
+	snprintf(chardev, sizeof(chardev), "socket,id=qmp,fd=%d", qmp);
+	argv[n++] = "-chardev";
+	argv[n++] = chardev;
+	argv[n++] = "-mon";
+	argv[n++] = "chardev=qmp,mode=control";
+	argv[n] = NULL;
+	execvp(argv[0], argv);
+	fprintf(stderr, "freeze: cannot run %s: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+/* Its standard input stays open and silent: a QEMU whose input ended would close the guest's port. */
+static void peer_spawn(struct peer *peer, const struct options *o)
+{
+	int input[2], output[2], qmp[2];
+
+	if (pipe2(input, O_CLOEXEC) || pipe2(output, O_CLOEXEC) ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp))
+		die("pipes: %s", strerror(errno));
+	peer->pid = fork();
+	if (peer->pid < 0)
+		die("fork: %s", strerror(errno));
+	if (peer->pid == 0) {
+		fcntl(qmp[1], F_SETFD, 0);
+		become_peer(o, input[0], output[1], qmp[1]);
+	}
+	close(input[0]);
+	close(output[1]);
+	close(qmp[1]);
+	peer->output = output[0];
+	peer->qmp = qmp[0];
+}
+
+static bool is_return(const char *line, size_t size)
+{
+	static const char error[] = "{\"error\":";
+
+	if (size >= sizeof(error) - 1 && memcmp(line, error, sizeof(error) - 1) == 0)
+		die("QMP: %.*s", (int)size, line);
+	return memmem(line, size, "\"return\"", 8);
+}
+
+/* Takes lines until one is a command's return: the greeting, and STOP and RESUME, come before it. */
+static void peer_wait_return(struct peer *peer)
+{
+	for (;;) {
+		char *end = memchr(peer->input, '\n', peer->size);
+
+		if (end) {
+			size_t size = (size_t)(end + 1 - peer->input);
+			bool done = is_return(peer->input, size);
+
+			peer->size -= size;
+			memmove(peer->input, end + 1, peer->size);
+			if (done)
+				return;
+			continue;
+		}
+
+		ssize_t n = read(peer->qmp, peer->input + peer->size, sizeof(peer->input) - peer->size);
+
+		if (n <= 0)
+			die("QEMU has closed its QMP socket");
+		peer->size += (size_t)n;
+	}
+}
+
+/* How long the command took. */
+static u64 peer_command(struct peer *peer, const char *name)
+{
+	char line[64];
+	int size = snprintf(line, sizeof(line), "{\"execute\":\"%s\"}\n", name);
+	u64 start = clock_now_ns();
+
+	if (write(peer->qmp, line, (size_t)size) != size)
+		die("QMP: %s", strerror(errno));
+	peer_wait_return(peer);
+	return clock_now_ns() - start;
+}
+
+static void peer_start(struct peer *peer, const struct options *o)
+{
+	struct pollfd p = { .events = POLLIN };
+	char frame[sizeof(struct wire_header)];
+
+	peer_spawn(peer, o);
+	peer_command(peer, "qmp_capabilities");
+	p.fd = peer->output;
+	if (poll(&p, 1, READY_SECONDS * 1000) != 1 || read(peer->output, frame, sizeof(frame)) <= 0)
+		die("QEMU's guest did not get to work");
+}
+
+static void peer_end(struct peer *peer)
+{
+	kill(peer->pid, SIGKILL);
+	waitpid(peer->pid, NULL, 0);
+	close(peer->output);
+	close(peer->qmp);
+}
+
+/* --- both --- */
+
+/* Begins and ends with both standing still. */
+static void measure(const struct own *own, struct peer *peer, u64 settle_ns, struct round *round)
+{
+	u64 thawed = own_thaw(own, round);
+
+	settle(settle_ns);
+	own_wait_left(own, thawed, round);
+	own_freeze(own, round);
+	settle(settle_ns);
+	round->cont = peer_command(peer, "cont");
+	settle(settle_ns);
+	round->stop = peer_command(peer, "stop");
+	settle(settle_ns);
+}
+
+static double us(u64 ns)
+{
+	return (double)ns / 1000;
+}
+
+static struct options parse(int argc, char **argv)
+{
+	if (argc < 8) {
+		fprintf(stderr, "usage: freeze GUEST CMDLINE VCPUS MIB ROUNDS SETTLE_US QEMU [ARGUMENT]...\n");
+		exit(2);
+	}
+	return (struct options){
+		.guest = argv[1],
+		.cmdline = argv[2],
+		.vcpus = (u32)atoi(argv[3]),
+		.memory_mib = (u32)atoi(argv[4]),
+		.rounds = (u32)atoi(argv[5]),
+		.settle_ns = (u64)atoi(argv[6]) * 1000,
+		.command = argv + 7,
+	};
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = parse(argc, argv);
+	struct own own = { 0 };
+	struct peer peer = { 0 };
+	struct round round;
+
+	own_start(&own, &o);
+	own_freeze(&own, &round);
+	peer_start(&peer, &o);
+	peer_command(&peer, "stop");
+	for (u32 i = 0; i < o.rounds; i++) {
+		measure(&own, &peer, o.settle_ns, &round);
+		printf("%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\n", us(round.freeze), us(round.thaw), us(round.first),
+		       us(round.last), us(round.stop), us(round.cont));
+	}
+	peer_end(&peer);
+	own_end(&own);
+	return 0;
+}
