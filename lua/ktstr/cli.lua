@@ -26,12 +26,29 @@ end
 
 local commands = {}
 
+local ON_FAILURE = "--repl-on-failure"
+
+-- The arguments without the option, which goes before a script's name and anywhere among busted's options.
+local function take_on_failure(args, last)
+  local rest = {}
+  for i, argument in ipairs(args) do
+    if argument == ON_FAILURE and i <= last then
+      require("ktstr.repl.failure").enable()
+    else
+      rest[#rest + 1] = argument
+    end
+  end
+  return rest
+end
+
 function commands.script(args)
+  args = take_on_failure(args, 1)
   local path = args[1]
   if not path then
     usage_error("ktstr script: which file?", "usage: ktstr script FILE [ARGS]")
   elseif path:sub(1, 1) == "-" and path ~= "-" then
-    usage_error(("ktstr script: unknown option '%s'"):format(path), nearest.hint(path, { "--help" }))
+    usage_error(("ktstr script: unknown option '%s'"):format(path),
+      nearest.hint(path, { "--help", ON_FAILURE }))
   end
   return require("ktstr.script").run(path, { unpack(args, 2) })
 end
@@ -39,7 +56,7 @@ end
 function commands.test(args)
   -- Loaded before busted takes its snapshot: a second load of a file would make a second library.
   require "ktstr"()
-  return require("ktstr.specs").run(args)
+  return require("ktstr.specs").run(take_on_failure(args, #args))
 end
 
 function commands.repl(args)
@@ -114,7 +131,7 @@ local function dispatch(argv)
       nearest.hint(name, command_names()))
   end
   -- A script's own arguments are the script's; the kernel command prints its own help.
-  local own = name == "script" and { args[1] } or args
+  local own = name == "script" and { args[1], args[1] == ON_FAILURE and args[2] or nil } or args
   if name ~= "kernel" and wants_help(own) then
     return print_help(name)
   end
@@ -123,6 +140,10 @@ end
 
 -- Where it was raised is of use for faults of a script, not for bad input.
 local function catch(e)
+  local failure = package.loaded["ktstr.repl.failure"]
+  if failure then
+    e = failure.stop_at_error(e)
+  end
   if errors.is(e) and (e.cannot_run or e.code == "interrupted") then
     return { raised = e }
   end

@@ -17,10 +17,13 @@ Each command prints its help with --help. Scripts: require "ktstr" (docs/guide.m
 
 help.commands = {
   script = [[
-usage: ktstr script FILE [ARGS]      (FILE may be -: standard input)
+usage: ktstr script [--repl-on-failure] FILE [ARGS]      (FILE may be -: standard input)
 
 Runs a Lua script. ARGS are what it sees as ... and as arg[1], arg[2]. Tests that it declares with
 ktstr.test run when the file has been read; modules beside FILE can be required.
+
+  --repl-on-failure  where an expectation fails or an error is raised, freeze the machine and open a
+                     prompt with `vm` and `t` (docs/repl.md); Ctrl-D goes on. Needs a terminal
 
 exit status
   0  all passed, or the script came to its end
@@ -34,11 +37,11 @@ environment
   KTSTR_LOG     not empty: say on stderr how the boot CPU's loop ended
 ]],
   test = [[
-usage: ktstr test [PATHS] [OPTIONS]
+usage: ktstr test [--repl-on-failure] [PATHS] [OPTIONS]
 
 Runs busted inside ktstr on PATHS (files, or directories of *_spec.lua; spec/ by default). Specs use
 ktstr.boot in their own tests, or declare tests with ktstr.test, which become tests of busted's.
-An inconclusive test is reported as pending, with its reason.
+An inconclusive test is reported as pending, with its reason. --repl-on-failure: as of ktstr script.
 
 exit status, whatever the number of failures
   0  all passed     1  something failed     3  inconclusive, and none failed

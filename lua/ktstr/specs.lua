@@ -3,6 +3,7 @@
 local core = require "ktstr.core"
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
+local failure = require "ktstr.repl.failure"
 local report = require "ktstr.report"
 local status = require "ktstr.status"
 local test = require "ktstr.test"
@@ -69,6 +70,37 @@ local function watch(busted, tally)
   end)
 end
 
+-- Blocks of a spec whose failure is worth a look at the machine.
+local LOOKED_AT = { it = true, before_each = true, after_each = true, setup = true, teardown = true,
+  strict_setup = true, strict_teardown = true, lazy_setup = true, lazy_teardown = true, finally = true }
+
+local function is_pending(e)
+  local mt = debug.getmetatable(e)
+  return type(mt) == "table" and mt.__type == "pending"
+end
+
+-- busted asks for a trace first of all when something is raised in a block: still where it was raised.
+local function stop_at_failures(busted, tally)
+  local safe, get_trace = busted.safe, busted.getTrace
+  local running
+  busted.safe = function(descriptor, run, element)
+    local outer = running
+    running, tally.judged = LOOKED_AT[descriptor] and element or nil, false
+    local results = { safe(descriptor, run, element) }
+    running = outer
+    return unpack(results, 1, table.maxn(results))
+  end
+  busted.getTrace = function(element, level, message)
+    if running and running == element and not tally.judged then
+      running = nil
+      if not is_pending(message) then
+        failure.stop_at_error(message)
+      end
+    end
+    return get_trace(element, level, message)
+  end
+end
+
 -- A test's verdict in busted's terms.
 local function judge(busted, result, tally)
   count(tally, status.of_test(result))
@@ -98,7 +130,10 @@ local function declare_in(busted, tally)
       message = declared.name,
     }
     busted.publish({ "register", "it" }, declared.name, function()
-      judge(busted, test.run(declared), tally)
+      local result = test.run(declared)
+      -- Its machine has ended, and whoever wanted to has seen it.
+      tally.judged = true
+      judge(busted, result, tally)
     end, trace, {})
   end
 end
@@ -109,6 +144,7 @@ local function hook_core(tally)
   package.loaded["busted.core"] = function()
     local busted = create()
     watch(busted, tally)
+    stop_at_failures(busted, tally)
     declarations.set_sink(declare_in(busted, tally))
     tally.busted = busted
     return busted

@@ -4,10 +4,12 @@ local checks = require "ktstr.checks"
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local expect = require "ktstr.expect"
+local failure = require "ktstr.repl.failure"
 local host = require "ktstr.host"
 local metrics = require "ktstr.metrics"
 local options = require "ktstr.options"
 local outcome = require "ktstr.outcome"
+local report = require "ktstr.report"
 local steal = require "ktstr.steal"
 local workers = require "ktstr.workers"
 
@@ -107,21 +109,28 @@ function T:hold(seconds)
   return self:stop()
 end
 
+-- A failure stops here where a person wants to look at the machine.
+local function record(t, finding)
+  t.findings[#t.findings + 1] = finding
+  if finding.status == "fail" then
+    failure.stop_at(report.finding(finding), t.vm, t)
+  end
+end
+
 --- A statement about a value: t:expect(n, "tasks on the runqueue"):at_most(4)
 ---@param value any
 ---@param label string what it is, for the report
 ---@return ktstr.Expectation
 function T:expect(value, label)
   return expect.new(value, tostring(label or "value"), function(finding)
-    self.findings[#self.findings + 1] = finding
+    record(self, finding)
   end)
 end
 
 --- Records a failure; the test goes on.
 ---@param message string
 function T:fail(message)
-  self.findings[#self.findings + 1] =
-    { check = "fail", status = "fail", where = "the test", found = tostring(message) }
+  record(self, { check = "fail", status = "fail", where = "the test", found = tostring(message) })
 end
 
 --- Records that the test could not tell.
@@ -232,7 +241,9 @@ local function run_in_machine(declared, config, result)
   local t = new_context(declared.name, declared.options, vm)
   result.release, result.topology = vm.release, vm.topology
   result.findings, result.holds = t.findings, t.holds
-  local ok, caught = xpcall(run_body, catch, t, declared.fn)
+  local ok, caught = xpcall(run_body, function(e)
+    return catch(getmetatable(e) == Skip and e or failure.stop_at_error(e, vm, t))
+  end, t, declared.fn)
   if not ok then
     note_raised(result, caught)
     if errors.is(caught.raised, "interrupted") then

@@ -109,14 +109,19 @@ commands.add {
   end,
 }
 
+local function hex(value)
+  return type(value) == "cdata" and bit.tohex(value) or ("%016x"):format(value)
+end
+
 commands.add {
   name = "step",
   arguments = "[CPU [N]]",
   help = "execute N (1) instructions on a vCPU (0), frozen only",
   most = 2,
   run = function(session, cpu, n)
-    local executed = session:machine():step(cpu or 0, n or 1)
-    return ("executed: %d"):format(executed)
+    local vm = session:machine()
+    local executed = vm:step(cpu or 0, n or 1)
+    return ("%d executed, rip %s"):format(executed, hex(vm:regs(cpu or 0).rip))
   end,
 }
 
