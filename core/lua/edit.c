@@ -254,6 +254,7 @@ static int editor_line(lua_State *L)
 	locale_t before = uselocale(e->locale);
 
 	el_resize(e->el); // nobody tells it of a change while a command runs
+	el_set(e->el, EL_PREP_TERM, 1); // before the prompt: what is typed when that is seen is ours
 
 	const char *line = el_gets(e->el, &size);
 
