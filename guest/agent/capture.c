@@ -32,7 +32,7 @@ struct capture_client {
 
 struct captures {
 	struct source source;
-	int fd; /* -1: over */
+	int fd; /* -1: there is none */
 	bool waiting; /* somebody may want to be let in */
 	u32 last_id;
 	u64 arrivals;
@@ -308,8 +308,8 @@ static void accept_some(struct agent *agent, struct captures *captures)
 	}
 }
 
-/* Who waits is told, and who stands at the door; nobody comes in any more. */
-static void end_captures(struct agent *agent, struct captures *captures)
+/* Who waits is told, and whoever still comes. */
+static void refuse_all(struct agent *agent, struct captures *captures)
 {
 	static const char reason[] = "the machine is shutting down";
 	int fd;
@@ -321,7 +321,6 @@ static void end_captures(struct agent *agent, struct captures *captures)
 		send_answer(fd, SNAPSHOT_FAILED, reason);
 		hang_up(agent, &fd);
 	}
-	source_close(agent, &captures->fd);
 }
 
 void captures_step(struct agent *agent)
@@ -331,7 +330,7 @@ void captures_step(struct agent *agent)
 	if (!captures || captures->fd < 0)
 		return;
 	if (agent->shutdown.request_id) {
-		end_captures(agent, captures);
+		refuse_all(agent, captures);
 		return;
 	}
 	for (u32 i = 0; i < CAPTURE_CLIENTS_MAX; i++)

@@ -171,14 +171,20 @@ static inline int reach(const struct rig *rig)
 	return fd;
 }
 
-static inline int ask(const struct rig *rig, const char *name)
+static inline void say(int fd, const char *name)
 {
 	struct local_request request = { .kind = SNAPSHOT_CAPTURE };
-	int fd = reach(rig);
 	ssize_t n = (ssize_t)(offsetof(struct local_request, name) + strlen(name));
 
 	memcpy(request.name, name, strlen(name));
 	assert_int_equal(send(fd, &request, (size_t)n, MSG_NOSIGNAL), n);
+}
+
+static inline int ask(const struct rig *rig, const char *name)
+{
+	int fd = reach(rig);
+
+	say(fd, name);
 	return fd;
 }
 

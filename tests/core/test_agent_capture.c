@@ -226,6 +226,8 @@ static void who_says_too_much_or_ends_its_side_gets_its_answer(void **state)
 	first = next_request(rig->c).request_id;
 	reply(rig->c, next_request(rig->c).request_id, SNAPSHOT_BUSY, "b's");
 	reply(rig->c, first, SNAPSHOT_BUSY, "a's");
+	/* Both are closed by now, with what has not been read. */
+	assert_int_equal(client_ping(rig->c), 0);
 	expect_answer(talker, SNAPSHOT_BUSY, "a's");
 	expect_answer(quiet, SNAPSHOT_BUSY, "b's");
 	assert_int_equal(rig->c->snapshot_count, 2);
@@ -255,7 +257,8 @@ static void a_program_that_is_killed_is_forgotten(void **state)
 static void a_reply_to_nobody_is_ignored(void **state)
 {
 	const struct rig *rig = *state;
-	int fd = ask(rig, "a");
+	/* One that has not asked yet, and so has no id. */
+	int silent = reach(rig), fd = ask(rig, "a");
 	u32 id = next_request(rig->c).request_id;
 	u8 frame[64];
 
@@ -267,6 +270,9 @@ static void a_reply_to_nobody_is_ignored(void **state)
 	reply(rig->c, id, SNAPSHOT_DONE, "one more");
 	expect_answer(fd, SNAPSHOT_BUSY, "the right one");
 	assert_int_equal(client_ping(rig->c), 0);
+	say(silent, "b");
+	reply(rig->c, next_request(rig->c).request_id, SNAPSHOT_BUSY, "b's");
+	expect_answer(silent, SNAPSHOT_BUSY, "b's");
 }
 
 int main(void)

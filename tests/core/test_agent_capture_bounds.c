@@ -5,6 +5,16 @@ enum { CLIENTS_MAX = 64 }; /* what the agent takes at a time */
 
 static const char full[] = "64 captures are being asked for already";
 
+/* Until it is continued, what comes to it waits. */
+static void stop_agent(struct client *c)
+{
+	int status;
+
+	assert_int_equal(kill(c->pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(c->pid, &status, WUNTRACED), c->pid);
+	assert_true(WIFSTOPPED(status));
+}
+
 static void one_too_many_is_refused_at_once(void **state)
 {
 	const struct rig *rig = *state;
@@ -53,6 +63,27 @@ static void who_says_nothing_makes_room_for_who_asks(void **state)
 	/* The one that was there first. */
 	expect_answer(fds[0], SNAPSHOT_FAILED, way);
 	for (u32 i = 1; i < CLIENTS_MAX; i++)
+		close(fds[i]);
+}
+
+/* The agent looks at both in one turn, while there is one place left. */
+static void who_has_asked_keeps_its_place(void **state)
+{
+	const struct rig *rig = *state;
+	int fds[CLIENTS_MAX], first, second;
+
+	for (u32 i = 0; i < CLIENTS_MAX - 1; i++) {
+		fds[i] = ask(rig, "one of them");
+		next_request(rig->c);
+	}
+	stop_agent(rig->c);
+	first = ask(rig, "first");
+	second = ask(rig, "second");
+	kill(rig->c->pid, SIGCONT);
+	expect_answer(second, SNAPSHOT_FAILED, full);
+	reply(rig->c, next_request(rig->c).request_id, SNAPSHOT_DONE, "");
+	expect_answer(first, SNAPSHOT_DONE, "");
+	for (u32 i = 0; i < CLIENTS_MAX - 1; i++)
 		close(fds[i]);
 }
 
@@ -138,18 +169,29 @@ static void a_shutdown_answers_who_waits(void **state)
 {
 	const struct rig *rig = *state;
 	struct run asking = run(rig->socket, ARGS("a"));
-	int silent = reach(rig);
+	int silent = reach(rig), late;
 	char words[200];
 
 	next_request(rig->c);
-	client_shut_down(rig->c, 0);
+	/* One more comes when the agent has been told, and has not looked yet. */
+	stop_agent(rig->c);
+	client_begin(rig->c);
+	client_send(rig->c, OP_SHUTDOWN);
+	late = ask(rig, "late");
+	kill(rig->c->pid, SIGCONT);
+	while (client_step(rig->c))
+		;
+	assert_true(rig->c->exit_seen);
+	assert_int_equal(client_reap(rig->c), 0);
+	expect_answer(late, SNAPSHOT_FAILED, "the machine is shutting down");
+	assert_int_equal(rig->c->snapshot_count, 1);
 	assert_int_equal(end_of(&asking), 1);
 	assert_string_equal(asking.text, "ktstr-capture: 'a': failed: the machine is shutting down\n");
 	expect_answer(silent, SNAPSHOT_FAILED, "the machine is shutting down");
 
-	asking = run(rig->socket, ARGS("late"));
+	asking = run(rig->socket, ARGS("later"));
 	assert_int_equal(end_of(&asking), 1);
-	snprintf(words, sizeof(words), "ktstr-capture: 'late': failed: the agent at %s takes no more requests "
+	snprintf(words, sizeof(words), "ktstr-capture: 'later': failed: the agent at %s takes no more requests "
 				       "(Connection refused): the machine is shutting down\n",
 		 rig->socket);
 	assert_string_equal(asking.text, words);
@@ -192,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(one_too_many_is_refused_at_once),
 		WITH_RIG(who_says_nothing_makes_room_for_who_asks),
+		WITH_RIG(who_has_asked_keeps_its_place),
 		WITH_RIG(a_full_port_is_waited_for),
 		WITH_RIG(nothing_is_left_of_a_thousand_captures),
 		WITH_DOOMED_RIG(a_shutdown_answers_who_waits),
