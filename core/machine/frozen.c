@@ -82,6 +82,10 @@ void machine_resume_clocks(struct machine *m)
 
 	__atomic_store_n(&m->long_frozen, is_long, __ATOMIC_RELAXED);
 	clocks_go(&m->clocks, vcpu_of, m);
+	for (u32 i = 0; i < m->vcpu_count; i++)
+		timer_rewind(&m->vcpus[i].vcpu, &m->vcpus[i].timer);
+	for (u32 i = 0; i < m->vcpu_count; i++)
+		timer_rewind(&m->vcpus[i].vcpu, &m->vcpus[i].timer);
 }
 
 u64 machine_clock_ns(const struct machine *m)
