@@ -66,7 +66,7 @@ static struct error *read_pair(const struct vm *vm, struct clock_pair *ret)
 			*ret = (struct clock_pair){ .ns = data.clock, .tsc = data.host_tsc };
 			return NULL;
 		}
-		if (width < narrowest) {
+		if (!tries || width < narrowest) {
 			*ret = (struct clock_pair){ .ns = data.clock, .tsc = before + width / 2 };
 			narrowest = width;
 		}
