@@ -84,8 +84,6 @@ void machine_resume_clocks(struct machine *m)
 	clocks_go(&m->clocks, vcpu_of, m);
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		timer_rewind(&m->vcpus[i].vcpu, &m->vcpus[i].timer);
-	for (u32 i = 0; i < m->vcpu_count; i++)
-		timer_rewind(&m->vcpus[i].vcpu, &m->vcpus[i].timer);
 }
 
 u64 machine_clock_ns(const struct machine *m)
