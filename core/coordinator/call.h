@@ -21,6 +21,7 @@ enum call_kind {
 	CALL_CAPTURE, /* tag */
 	CALL_STEP, /* cpu, count, limit_ns; result: instructions executed */
 	CALL_LOOK, /* look(c, arg) */
+	CALL_INJECT, /* source, tag: a capture by a source that is not main, for tests */
 	CALL_TICK, /* limit_ns: a capture each period, for tests; 0: no more */
 	CALL_PATIENCE, /* limit_ns: of a rendezvous, for tests */
 };
@@ -29,6 +30,7 @@ struct call {
 	enum call_kind kind;
 	u64 limit_ns; /* UINT64_MAX: none */
 	u32 cpu, count;
+	enum freeze_source source;
 	char tag[WIRE_TAG_SIZE + 1];
 	/* On the thread, in a frozen machine; arg is main's memory: such a call is never abandoned. */
 	struct error *(*look)(struct coordinator *c, void *arg);
@@ -57,7 +59,7 @@ void call_slot_deinit(struct call_slot *slot);
 
 /*
  * Main: post(ctx) wakes the thread. Returns the answer; ERROR_ENDED when nobody is there to answer,
- * ERROR_INTERRUPTED when a signal came first (CALL_FREEZE, CALL_CAPTURE, CALL_STEP). result may be NULL.
+ * ERROR_INTERRUPTED when a signal came first (CALL_FREEZE, CALL_CAPTURE, CALL_INJECT, CALL_STEP). result may be NULL.
  */
 MUST_CHECK struct error *call_slot_ask(struct call_slot *slot, const struct call *call, void (*post)(void *ctx),
 				       void *ctx, u32 *result);

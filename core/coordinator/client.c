@@ -233,14 +233,23 @@ struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 count, u64 li
 	return ask_frozen(c, &call, executed);
 }
 
+static struct error *ask_capture(struct coordinator *c, struct call *call, const char *tag)
+{
+	if (!snapshot_tag_is_good(tag))
+		return error_create(ERROR_INVALID, "a capture's name has 1 to %d printable characters",
+				    WIRE_TAG_SIZE);
+	snprintf(call->tag, sizeof(call->tag), "%s", tag);
+	return call_slot_ask(&c->call, call, post_call, c, NULL);
+}
+
 struct error *coordinator_capture(struct coordinator *c, const char *tag)
 {
-	struct call call = { .kind = CALL_CAPTURE };
+	return ask_capture(c, &(struct call){ .kind = CALL_CAPTURE, .source = FREEZE_MAIN }, tag);
+}
 
-	if (!snapshot_tag_is_good(tag))
-		return error_create(ERROR_INVALID, "a capture's name has 1 to %d printable characters", WIRE_TAG_SIZE);
-	snprintf(call.tag, sizeof(call.tag), "%s", tag);
-	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+struct error *coordinator_inject_capture(struct coordinator *c, enum freeze_source source, const char *tag)
+{
+	return ask_capture(c, &(struct call){ .kind = CALL_INJECT, .source = source }, tag);
 }
 
 struct capture_store *coordinator_captures(struct coordinator *c)

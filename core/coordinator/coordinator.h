@@ -91,8 +91,12 @@ MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *
 struct capture_store *coordinator_captures(struct coordinator *c);
 void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
 
-/* For tests: a capture each period_ns (0: none); another limit than 30 s for a rendezvous; a vCPU that does not
- * park before some time has passed. */
+/*
+ * For tests: a capture by another source than main; one each period_ns (0: none); another limit than 30 s for a
+ * rendezvous; a vCPU that does not park before some time has passed.
+ */
+MUST_CHECK struct error *coordinator_inject_capture(struct coordinator *c, enum freeze_source source,
+						    const char *tag);
 MUST_CHECK struct error *coordinator_inject_periodic(struct coordinator *c, u64 period_ns);
 MUST_CHECK struct error *coordinator_inject_patience(struct coordinator *c, u64 patience_ns);
 MUST_CHECK struct error *coordinator_inject_deafness(struct coordinator *c, u32 cpu, u64 duration_ns);

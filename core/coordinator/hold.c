@@ -82,6 +82,9 @@ static void serve_held(struct coordinator *c, struct holding *h)
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
 	switch (call.kind) {
+	case CALL_INJECT:
+		err = freeze_reject(c, call.source);
+		break;
 	case CALL_THAW: // answered when it is being done
 		h->thaw = c->thaw_is_awaited = true;
 		return;
@@ -161,7 +164,8 @@ void hold_serve(struct coordinator *c)
 		freeze_for_main(c, &call);
 		return;
 	case CALL_CAPTURE:
-		err = captures_record(c, FREEZE_MAIN, call.tag);
+	case CALL_INJECT:
+		err = captures_record(c, call.source, call.tag);
 		break;
 	default:
 		err = not_frozen(c);
@@ -176,8 +180,8 @@ void hold_serve_busy(struct coordinator *c)
 
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
-	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE)
-		err = freeze_reject(c, FREEZE_MAIN);
+	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_INJECT)
+		err = freeze_reject(c, call.source);
 	else
 		err = not_frozen(c);
 	call_slot_answer(&c->call, err, 0);

@@ -258,9 +258,20 @@ static int lua_machine_freeze_counts(lua_State *L)
 
 /* --- for tests --- */
 
+static enum freeze_source check_source(lua_State *L, int index)
+{
+	const char *wanted = luaL_checkstring(L, index);
+
+	for (u32 i = 0; i < FREEZE_SOURCES; i++)
+		if (strcmp(freeze_source_name((enum freeze_source)i), wanted) == 0)
+			return (enum freeze_source)i;
+	luaL_argerror(L, index, "the name of a source expected");
+	__builtin_unreachable();
+}
+
 static int lua_machine_test_hook(lua_State *L)
 {
-	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", NULL };
+	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", "capture", NULL };
 	struct coordinator *c = machine_check_started(L)->coordinator;
 
 	switch (luaL_checkoption(L, 2, NULL, names)) {
@@ -272,6 +283,9 @@ static int lua_machine_test_hook(lua_State *L)
 		break;
 	case 2:
 		bind_check(L, coordinator_inject_patience(c, opt_limit(L, 3, 0)));
+		break;
+	case 3:
+		bind_check(L, coordinator_inject_capture(c, check_source(L, 3), luaL_checkstring(L, 4)));
 		break;
 	}
 	return 0;

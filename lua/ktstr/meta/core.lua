@@ -171,8 +171,9 @@ function machine:captures() end
 ---   "periodic", seconds: a capture from a timer again and again; 0 ends it. Counts are in freeze_counts()
 ---   "deaf", cpu, seconds: that vCPU does not look at a freeze for so long
 ---   "rendezvous_timeout", seconds: instead of 30
+---   "capture", source, tag: a capture by that source ("periodic", "watch", "kernel-op"); raises as capture()
 ---@param name string
----@param ... number
+---@param ... number|string
 function machine:test_hook(name, ...) end
 
 --- How the captures of each source went.
