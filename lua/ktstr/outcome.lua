@@ -14,6 +14,7 @@ local WORDS_MAX = 300 -- of what came out on COM2, in one line
 ---@field console string the kernel's console (the last 4 MiB of it)
 ---@field last_words string what came out on COM2
 ---@field detail string|nil what ended it, where there is more to say
+---@field warnings string[] what a user should know of a run that went on: a capture that was taken twice, ...
 ---@field channel table frames received and dropped on port 1
 
 --- Completes what machine:join() says.
@@ -23,6 +24,11 @@ local WORDS_MAX = 300 -- of what came out on COM2, in one line
 function outcome.of(result, console)
   result.console = console
   result.last_words = result.last_words or ""
+  local warnings = {}
+  for line in (result.warnings or ""):gmatch "[^\n]+" do
+    warnings[#warnings + 1] = line
+  end
+  result.warnings = warnings
   result.passed = result.reported and result.exit_code == 0 and not result.timed_out
   return result
 end

@@ -145,6 +145,9 @@ function report.block(result)
   for _, line in ipairs(report.reasons(result)) do
     lines[#lines + 1] = "  " .. line
   end
+  for _, warning in ipairs(result.warnings or {}) do
+    lines[#lines + 1] = "  warning: " .. warning
+  end
   local shows_console = result.status == "fail" or result.status == "error"
   -- An error about the machine's end brings the console's tail itself.
   if shows_console and result.console ~= "" and not (errors.is(result.error) and result.error.detail) then

@@ -157,6 +157,7 @@ end
 ---@field error any what was raised
 ---@field traceback string|nil
 ---@field reason string|nil why it was skipped
+---@field warnings string[]|nil what its run was warned of
 ---@field console string the end of the guest's console
 
 local function boot_options(given)
@@ -253,6 +254,7 @@ local function run_in_machine(declared, config, result)
   end
   local ended = vm:shutdown()
   result.console = outcome.tail(ended.console)
+  result.warnings = ended.warnings
   if not ok then
     return
   end
