@@ -96,7 +96,15 @@ function complete.names(line, env, commands)
   if in_string(line) then
     return {}, ""
   end
-  local chain = line:match "[%a_][%w_%.:]*$" or ""
+  local before, chain = line:match "^(.-)([%a_][%w_%.:]*)$"
+  before, chain = before or line, chain or ""
+  if chain:find("..", 1, true) then
+    before, chain = "..", chain:match "%.%.([%w_]*)$" or ""
+  end
+  -- What follows a value that is no name is a field of something that would have to be computed.
+  if before:find "[%w_%)%]}\"'%.:]$" and not before:find "%.%.$" then
+    return {}, ""
+  end
   local path, separator, prefix = chain:match "^(.-)([%.:])([%w_]*)$"
   if separator then
     local value = value_of(path, env)
@@ -104,10 +112,6 @@ function complete.names(line, env, commands)
       add_names(found, value, prefix, separator == ":" and is_callable or any)
     end
     return sorted(found), prefix
-  end
-  -- What follows a closing bracket or a number is no name.
-  if line:find "[%w_%)%]}\"'%.:]$" and chain == "" then
-    return {}, ""
   end
   prefix = chain
   add_names(found, env, prefix, any)

@@ -83,9 +83,17 @@ function session.has_terminal()
 end
 
 ---@param env table the globals that are seen at the prompt
+---@param out file*|nil nil: standard output
+---@param err file*|nil nil: standard error
 ---@return ktstr.ReplSession
-function session.new(env)
-  return setmetatable({ env = env, failed = false, over = false }, Session)
+function session.new(env, out, err)
+  return setmetatable({
+    env = env,
+    out = out or io.stdout,
+    err = err or io.stderr,
+    failed = false,
+    over = false,
+  }, Session)
 end
 
 --- The machine that commands are about: what `vm` is.
@@ -100,14 +108,14 @@ end
 
 function Session:say(text)
   if text and text ~= "" then
-    io.stdout:write(text, "\n")
+    self.out:write(text, "\n")
   end
 end
 
 function Session:complain(text)
   self.failed = true
-  io.stdout:flush()
-  io.stderr:write(text, "\n")
+  self.out:flush()
+  self.err:write(text, "\n")
 end
 
 -- Calls f as a command. An interruption, and what nobody else caught, is shown.
