@@ -155,9 +155,9 @@ bool coordinator_is_frozen(const struct coordinator *c)
 	return hold_of(c) == HOLD_FROZEN;
 }
 
-bool coordinator_is_expired(const struct coordinator *c)
+u32 coordinator_expirations(const struct coordinator *c)
 {
-	return hold_of(c) == HOLD_EXPIRED;
+	return __atomic_load_n(&c->expirations, __ATOMIC_SEQ_CST);
 }
 
 void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *ctx)

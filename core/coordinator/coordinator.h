@@ -68,8 +68,8 @@ MUST_CHECK struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns)
 /* ERROR_RUNNING: it was not frozen. ERROR_FREEZE_LIMIT: the limit has thawed it before (said once). */
 MUST_CHECK struct error *coordinator_thaw(struct coordinator *c);
 bool coordinator_is_frozen(const struct coordinator *c);
-/* The limit has thawed the machine, and nobody has been told yet. Safe in a Lua hook. */
-bool coordinator_is_expired(const struct coordinator *c);
+/* How often a limit has thawed the machine. Safe in a Lua hook. */
+u32 coordinator_expirations(const struct coordinator *c);
 /* hook(ctx) is called on the coordinator's thread when a limit thaws the machine. Before the start. */
 void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *ctx);
 

@@ -118,7 +118,12 @@ static struct error *hold(struct coordinator *c, void *arg)
 		serve_held(c, &h);
 	}
 	loop_cancel_timer(&c->loop, &h.limit);
-	set_hold(c, h.expired && !h.thaw ? HOLD_EXPIRED : HOLD_NONE);
+	if (h.expired && !h.thaw) {
+		__atomic_fetch_add(&c->expirations, 1, __ATOMIC_SEQ_CST);
+		set_hold(c, HOLD_EXPIRED);
+	} else {
+		set_hold(c, HOLD_NONE);
+	}
 	return err;
 }
 

@@ -81,6 +81,7 @@ struct coordinator {
 	bool wake_on_console, console_is_new; /* atomic */
 	struct call_slot call;
 	u32 hold; /* enum hold; atomic */
+	u32 expirations; /* atomic: of main's limits */
 	struct capture_store captures;
 	struct freeze_counts counts[FREEZE_SOURCES]; /* each of them atomic */
 	void (*limit_hook)(void *ctx); /* main's, before the start */

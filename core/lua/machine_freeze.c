@@ -55,6 +55,7 @@ static const char visits_key; /* its address names the innermost visit in the re
 /* A function that runs while its machine is frozen. On frozen()'s stack, so never longer than the call. */
 struct visit {
 	struct lua_machine *lm;
+	u32 expirations; /* so many limits had come before it */
 	struct visit *outer;
 };
 
@@ -79,10 +80,16 @@ static void visit_set(lua_State *L, struct visit *v)
 	lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
+/* Also when the function has caught the error that told it so. */
+static bool visit_is_over(const struct visit *v)
+{
+	return v->lm->coordinator && coordinator_expirations(v->lm->coordinator) != v->expirations;
+}
+
 bool machine_visit_is_over(lua_State *L)
 {
 	for (const struct visit *v = visit_innermost(L); v; v = v->outer)
-		if (v->lm->coordinator && coordinator_is_expired(v->lm->coordinator))
+		if (visit_is_over(v))
 			return true;
 	return false;
 }
@@ -97,7 +104,11 @@ static int lua_machine_frozen(lua_State *L)
 	// A compiled loop looks at no hook, so nothing could end it. What fn calls is compiled as ever.
 	luaJIT_setmode(L, 3, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
 
-	struct visit visit = { .lm = lm, .outer = visit_innermost(L) };
+	struct visit visit = {
+		.lm = lm,
+		.expirations = coordinator_expirations(lm->coordinator),
+		.outer = visit_innermost(L),
+	};
 
 	bind_check(L, coordinator_freeze(lm->coordinator, limit));
 	visit_set(L, &visit);
@@ -106,13 +117,11 @@ static int lua_machine_frozen(lua_State *L)
 
 	visit_set(L, visit.outer);
 
-	// fn may have ended the machine.
-	struct error *err = lm->coordinator ? coordinator_thaw(lm->coordinator) : NULL;
-
-	if (err && error_code(err) == ERROR_FREEZE_LIMIT)
-		bind_raise(L, err);
-	// Or thawed it itself.
-	error_destroy(err);
+	// fn may have ended the machine, or thawed it itself.
+	if (lm->coordinator)
+		error_destroy(coordinator_thaw(lm->coordinator));
+	if (visit_is_over(&visit))
+		bind_raise(L, error_create(ERROR_FREEZE_LIMIT, "freeze limit: the machine has been thawed"));
 	if (failed)
 		return lua_error(L);
 	return lua_gettop(L) - 2;
