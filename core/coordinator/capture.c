@@ -49,7 +49,9 @@ struct error *captures_record(struct coordinator *c, enum freeze_source source, 
 
 void captures_send_reply(struct coordinator *c)
 {
-	if (c->reply.pending && outbox_put(&c->outbox, MSG_SNAPSHOT_REPLY, c->reply.payload, c->reply.size)) {
+	// At the end there is nobody to send it to, and what the guest said last must still be read.
+	if (c->reply.pending && (c->draining || outbox_put(&c->outbox, MSG_SNAPSHOT_REPLY, c->reply.payload,
+							   c->reply.size))) {
 		c->reply.pending = false;
 		coordinator_post(c, REQUEST_SEND | REQUEST_RESUME);
 	}
@@ -174,10 +176,12 @@ void captures_serve(struct coordinator *c)
 
 		c->is_asked = false;
 		reply(c, c->asked.request_id, err);
-		coordinator_post(c, REQUEST_RESUME);
+		coordinator_resume_input(c);
+		// The next request is for the next turn: others have their turn in between.
+		if (c->is_asked)
+			coordinator_post(c, 0);
 	}
-	if (c->tick_due) {
-		c->tick_due = false;
+	if (c->tick_due && !machine_has_stop(c->machine))
 		tick(c);
-	}
+	c->tick_due = false;
 }

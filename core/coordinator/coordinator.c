@@ -113,7 +113,7 @@ static size_t on_input(void *ctx, const void *data, size_t size)
 	return used;
 }
 
-static void resume_input(struct coordinator *c)
+void coordinator_resume_input(struct coordinator *c)
 {
 	__atomic_store_n(&c->starved, false, __ATOMIC_SEQ_CST);
 	if (deliver_frames(c))
@@ -201,7 +201,7 @@ static void on_request(void *ctx, u32 events)
 	if (requests & REQUEST_SEND)
 		push_outbox(c);
 	if (requests & REQUEST_RESUME)
-		resume_input(c);
+		coordinator_resume_input(c);
 	// REQUEST_CALL: whoever runs the loop looks for it, since it may freeze.
 }
 
@@ -239,6 +239,7 @@ static void on_ended(void *ctx, u32 events)
 	loop_cancel_timer(&c->loop, &c->deadline);
 	captures_set_tick(c, 0);
 	c->draining = true;
+	captures_send_reply(c);
 	// At once: main may be waiting to send, and what the guest has said waits for main to take it.
 	end_sending(c);
 	for (u32 i = 0; i < CONSOLE_QUEUES; i++)
@@ -248,7 +249,7 @@ static void on_ended(void *ctx, u32 events)
 /* The rings do not change any more: when no queue has work, everything the guest said was read. */
 static bool is_drained(struct coordinator *c)
 {
-	if (__atomic_load_n(&c->starved, __ATOMIC_SEQ_CST))
+	if (__atomic_load_n(&c->starved, __ATOMIC_SEQ_CST) || has_unanswered_request(c))
 		return false;
 	for (u32 i = 0; i < CONSOLE_QUEUES; i++) {
 		struct pollfd p = { .fd = c->queues[i].fd.fd, .events = POLLIN };

@@ -107,6 +107,9 @@ void coordinator_warn(struct coordinator *c, const char *fmt, ...) PRINTF_LIKE(2
 
 /* --- the thread's own --- */
 
+/* coordinator.c: reads on where something kept frames waiting. */
+void coordinator_resume_input(struct coordinator *c);
+
 /* hold.c: serves main's call, if there is one. Not from within a callback of the loop: it may freeze. */
 void hold_serve(struct coordinator *c);
 /* The same in the middle of somebody else's freeze, where none of it can be done and none of it waits. */
