@@ -315,21 +315,18 @@ static void run_capture(s64 number)
 {
 	report_ready();
 	report_exit(capture_one_by_one((u32)number) ? 0 : 1);
-	machine_reset();
 }
 
 static void run_capture_burst(s64 number)
 {
 	report_ready();
 	report_exit(capture_burst((u32)number) ? 0 : 1);
-	machine_reset();
 }
 
 static void run_capture_bad(s64 number)
 {
 	report_ready();
 	report_exit(capture_bad() ? 0 : 1);
-	machine_reset();
 }
 
 static void run_triple_elsewhere(s64 number)
@@ -391,9 +388,9 @@ static const struct scenario {
 	{ "io", run_io, true }, /* port and MMIO accesses, each value exact, for ever (io_loop.S) */
 	{ "timer", run_timer, true }, /* how long a timer of number ms took by the TSC: STDOUT, EXIT 0, reset */
 	{ "deadline", run_deadline, true }, /* the same for a TSC deadline; EXIT 1 where there is none */
-	{ "capture", run_capture, true }, /* number capture requests, one by one (capture.h), EXIT 0 or 1, reset */
-	{ "capture-burst", run_capture_burst, true }, /* the same, all sent at once */
-	{ "capture-bad", run_capture_bad, true }, /* bad requests, what became of each on STDOUT, EXIT 0, reset */
+	{ "capture", run_capture, true }, /* number requests, one by one (capture.h), EXIT 0 or 1; goes on */
+	{ "capture-burst", run_capture_burst, true }, /* the same, all sent at once; goes on */
+	{ "capture-bad", run_capture_bad, true }, /* bad requests, each one's fate on STDOUT, EXIT 0 or 1; goes on */
 };
 
 /* The number behind '='; 0 when there is none. */

@@ -337,9 +337,9 @@ describe("a frozen machine", function()
   end)
 
   it("has a deadline that stands still with it", function()
-    local machine = counting { timeout = 1.5 }
+    local machine = counting { timeout = 0.8 }
     machine:freeze()
-    sleep(2)
+    sleep(1)
     assert.is_true(machine:is_frozen())
     machine:thaw()
     -- Only a machine that runs can be frozen.
@@ -354,7 +354,7 @@ describe("a vCPU that does not park", function()
   it("is named, with where it was; the machine goes on, and can be frozen again", function()
     local machine = counting { cpus = 4 }
     machine:test_hook("rendezvous_timeout", 0.2)
-    machine:test_hook("deaf", 2, 1)
+    machine:test_hook("deaf", 2, 0.6)
     local e = refused("timeout", machine.freeze, machine)
     assert.matches("1 of 4 vCPUs did not stop", e.message, 1, true)
     assert.matches("vCPU 2", e.message, 1, true)
@@ -485,7 +485,8 @@ for moment, text in pairs {
 } do
   describe("a signal to a script that " .. moment, function()
     for name, number in pairs { SIGINT = signal.SIGINT, SIGTERM = signal.SIGTERM } do
-      it("ends it: " .. name, function()
+      local slow = moment:find "catches" and " #slow" or ""
+      it(("ends it: %s%s"):format(name, slow), function()
         local r, path = support.signal_while("script", SCRIPT .. text, number, finally)
         assert.same({ status = statuses[number] }, r)
         assert.same({}, support.processes_with(path))
