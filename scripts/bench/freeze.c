@@ -2,10 +2,11 @@
 /*
  * How long freezing a machine and letting it go takes, beside QEMU's pausing the same guest.
  *
- * usage: freeze GUEST CMDLINE VCPUS MIB ROUNDS SETTLE_US QEMU [ARGUMENT]...
+ * usage: freeze GUEST CMDLINE VCPUS MIB ROUNDS RUN_MS QEMU [ARGUMENT]...
  *
  * GUEST is the tiny guest; its first frame says that its load is at work. QEMU is started with the arguments
- * given and a QMP socket; what the guest sends on port 1 has to come out of its standard output.
+ * given and a QMP socket; what the guest sends on port 1 has to come out of its standard output. Between being
+ * let go and being stopped a guest runs for RUN_MS, ktstr's longer if need be: until every vCPU has.
  *
  * A line a round, in microseconds: ktstr's freeze, call to return (all parked); its thaw, call to return; from
  * that call until the first vCPU left its park; until the last one did; QEMU's `stop`, command sent to its return
@@ -37,13 +38,14 @@
 enum {
 	READY_SECONDS = 60,
 	LEAVE_SECONDS = 10, /* for every vCPU to be let run by a host that has fewer processors */
+	STAND_MS = 1, /* between being stopped and being let go */
 	ARGUMENTS_MAX = 64,
 };
 
 struct options {
 	const char *guest, *cmdline;
 	u32 vcpus, memory_mib, rounds;
-	u64 settle_ns; /* how long the guest runs, and stands, between two measurements */
+	u32 run_ms;
 	char **command;
 };
 
@@ -81,9 +83,9 @@ static void check(struct error *err, const char *what)
 		die("%s: %s", what, error_message(err));
 }
 
-static void settle(u64 ns)
+static void sleep_ms(u32 ms)
 {
-	struct timespec ts = { .tv_sec = (time_t)(ns / NSEC_PER_SEC), .tv_nsec = (long)(ns % NSEC_PER_SEC) };
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000 * NSEC_PER_MSEC) };
 
 	nanosleep(&ts, NULL);
 }
@@ -141,7 +143,7 @@ static void own_wait_left(const struct own *own, u64 since, struct round *round)
 		while ((left = __atomic_load_n(&r->slots[i].left_ns, __ATOMIC_ACQUIRE)) < since) {
 			if (clock_now_ns() > end)
 				die("vCPU %u did not run within %d s of a thaw", i, LEAVE_SECONDS);
-			settle(NSEC_PER_MSEC);
+			sleep_ms(1);
 		}
 		left -= since;
 		round->first = left < round->first ? left : round->first;
@@ -285,18 +287,18 @@ static void peer_end(struct peer *peer)
 /* --- both --- */
 
 /* Begins and ends with both standing still. */
-static void measure(const struct own *own, struct peer *peer, u64 settle_ns, struct round *round)
+static void measure(const struct own *own, struct peer *peer, u32 run_ms, struct round *round)
 {
 	u64 thawed = own_thaw(own, round);
 
-	settle(settle_ns);
+	sleep_ms(run_ms);
 	own_wait_left(own, thawed, round);
 	own_freeze(own, round);
-	settle(settle_ns);
+	sleep_ms(STAND_MS);
 	round->cont = peer_command(peer, "cont");
-	settle(settle_ns);
+	sleep_ms(run_ms);
 	round->stop = peer_command(peer, "stop");
-	settle(settle_ns);
+	sleep_ms(STAND_MS);
 }
 
 static double us(u64 ns)
@@ -307,7 +309,7 @@ static double us(u64 ns)
 static struct options parse(int argc, char **argv)
 {
 	if (argc < 8) {
-		fprintf(stderr, "usage: freeze GUEST CMDLINE VCPUS MIB ROUNDS SETTLE_US QEMU [ARGUMENT]...\n");
+		fprintf(stderr, "usage: freeze GUEST CMDLINE VCPUS MIB ROUNDS RUN_MS QEMU [ARGUMENT]...\n");
 		exit(2);
 	}
 	return (struct options){
@@ -316,7 +318,7 @@ static struct options parse(int argc, char **argv)
 		.vcpus = (u32)atoi(argv[3]),
 		.memory_mib = (u32)atoi(argv[4]),
 		.rounds = (u32)atoi(argv[5]),
-		.settle_ns = (u64)atoi(argv[6]) * 1000,
+		.run_ms = (u32)atoi(argv[6]),
 		.command = argv + 7,
 	};
 }
@@ -333,7 +335,7 @@ int main(int argc, char **argv)
 	peer_start(&peer, &o);
 	peer_command(&peer, "stop");
 	for (u32 i = 0; i < o.rounds; i++) {
-		measure(&own, &peer, o.settle_ns, &round);
+		measure(&own, &peer, o.run_ms, &round);
 		printf("%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\n", us(round.freeze), us(round.thaw), us(round.first),
 		       us(round.last), us(round.stop), us(round.cont));
 	}
