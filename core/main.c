@@ -25,7 +25,7 @@ struct program {
 };
 
 /* Instructions that a function which caught its end is given to clean up, before it is ended again. */
-enum { CLEANUP_INSTRUCTIONS = 1000000 };
+enum { CLEANUP_INSTRUCTIONS = 20000 };
 
 /*
  * Runs inside the interrupted main thread, at the next Lua instruction. Where a wait has raised the
