@@ -82,19 +82,21 @@ end
 -- busted asks for a trace first of all when something is raised in a block: still where it was raised.
 local function stop_at_failures(busted, tally)
   local safe, get_trace = busted.safe, busted.getTrace
-  local running
+  local running, place
   busted.safe = function(descriptor, run, element)
-    local outer = running
+    local outer, outer_place = running, place
     running, tally.judged = LOOKED_AT[descriptor] and element or nil, false
+    -- busted gives each file globals of its own.
+    place = { env = type(run) == "function" and getfenv(run) or nil }
     local results = { safe(descriptor, run, element) }
-    running = outer
+    running, place = outer, outer_place
     return unpack(results, 1, table.maxn(results))
   end
   busted.getTrace = function(element, level, message)
     if running and running == element and not tally.judged then
       running = nil
       if not is_pending(message) then
-        failure.stop_at_error(message)
+        failure.stop_at_error(message, place)
       end
     end
     return get_trace(element, level, message)

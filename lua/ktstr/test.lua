@@ -109,11 +109,15 @@ function T:hold(seconds)
   return self:stop()
 end
 
+local function place_of(t)
+  return { vm = t.vm, t = t, env = t.env }
+end
+
 -- A failure stops here where a person wants to look at the machine.
 local function record(t, finding)
   t.findings[#t.findings + 1] = finding
   if finding.status == "fail" then
-    failure.stop_at(report.finding(finding), t.vm, t)
+    failure.stop_at(report.finding(finding), place_of(t))
   end
 end
 
@@ -168,11 +172,12 @@ local function boot_options(given)
   return chosen
 end
 
-local function new_context(name, given, vm)
+local function new_context(declared, vm)
   return setmetatable({
-    name = name,
+    name = declared.name,
     vm = vm,
-    duration = given.duration or DEFAULT_DURATION_S,
+    env = getfenv(declared.fn),
+    duration = declared.options.duration or DEFAULT_DURATION_S,
     cgroups = {},
     holds = {},
     findings = {},
@@ -239,11 +244,11 @@ end
 
 local function run_in_machine(declared, config, result)
   local vm = boot.boot(boot_options(declared.options))
-  local t = new_context(declared.name, declared.options, vm)
+  local t = new_context(declared, vm)
   result.release, result.topology = vm.release, vm.topology
   result.findings, result.holds = t.findings, t.holds
   local ok, caught = xpcall(run_body, function(e)
-    return catch(getmetatable(e) == Skip and e or failure.stop_at_error(e, vm, t))
+    return catch(getmetatable(e) == Skip and e or failure.stop_at_error(e, place_of(t)))
   end, t, declared.fn)
   if not ok then
     note_raised(result, caught)

@@ -138,6 +138,11 @@ describe("what is typed", function()
     assert.matches("prompt:1: in main chunk\n$", err)
   end)
 
+  it("that calls what raises shows the line, as an expression too", function()
+    assert.matches("^prompt:1: boo\n", (select(2, converse { "error 'boo'" })))
+    assert.equals("1, 2\n1\n", (converse { "1, 2 -- words", "1;" }))
+  end)
+
   it("that raises one of ktstr's errors shows message and hint", function()
     local _, err = converse { "vm:thaw()" }
     assert.equals("the machine is not frozen; vm:freeze() first\n", err)

@@ -24,6 +24,14 @@ function evaluate.prepare(chunk, env)
   return setfenv(chunk, env)
 end
 
+-- "return f()" is a tail call: a fault in f could no longer say which line called it. So what can be an
+-- argument is evaluated as one.
+local function load_expression(text)
+  local chunk, message = loadstring("return " .. text, CHUNK)
+  local as_argument = "return (function(...) return ... end)(" .. text .. "\n)"
+  return chunk and loadstring(as_argument, CHUNK) or chunk, message
+end
+
 --- Parses what was typed so far: "=x" and a bare expression, too.
 ---@param text string
 ---@param env table the globals that it sees
@@ -31,7 +39,7 @@ end
 ---@return string|nil message what is wrong; nil: there is more to come
 function evaluate.parse(text, env)
   local expression = text:match "^%s*=(.*)$"
-  local chunk, expression_message = loadstring("return " .. (expression or text), CHUNK)
+  local chunk, expression_message = load_expression(expression or text)
   if chunk then
     return evaluate.prepare(chunk, env)
   end

@@ -35,12 +35,18 @@ local function freeze(vm)
   return false, e
 end
 
--- What is at hand beside the globals; what is assigned goes where scripts see it.
-local function names(vm, t)
-  return setmetatable({ vm = vm, t = t, ktstr = require "ktstr" }, { __index = _G, __newindex = _G })
+---@class ktstr.FailurePlace
+---@field vm ktstr.VM|nil nil: the one that was booted last
+---@field t ktstr.Test|nil
+---@field env table|nil the globals of the code that failed; nil: all the program's
+
+-- What is at hand beside the globals; what is assigned goes where the code that failed sees it.
+local function names(vm, place)
+  local env = place.env or _G
+  return setmetatable({ vm = vm, t = place.t, ktstr = require "ktstr" }, { __index = env, __newindex = env })
 end
 
-local function talk(what, vm, t)
+local function talk(what, vm, place)
   local session = require "ktstr.repl.session"
   local ours, e = freeze(vm)
   if errors.is(e, "ended") or errors.is(e, "timeout") and vm.result then
@@ -48,7 +54,7 @@ local function talk(what, vm, t)
   end
   io.stdout:write(what, "\n", e and ("the machine runs on: %s\n"):format(tostring(e)) or "",
     "'help' lists commands, Ctrl-D goes on\n")
-  session.new(names(vm, t)):run()
+  session.new(names(vm, place)):run()
   if ours and not vm.result and vm:is_frozen() then
     vm:thaw()
   end
@@ -66,17 +72,16 @@ end
 --- Stops at a failure, if that was asked for and there is a machine that runs. Returns when the person at the
 --- prompt is done; then the failure goes on as it would have. Raises "interrupted".
 ---@param what string what failed
----@param vm ktstr.VM|nil nil: the one that was booted last
----@param t ktstr.Test|nil
-function failure.stop_at(what, vm, t)
-  vm = vm or boot.latest()
+---@param place ktstr.FailurePlace
+function failure.stop_at(what, place)
+  local vm = place.vm or boot.latest()
   if not wanted or open or not vm or vm.result or vm.channel.ended then
     return
   elseif not require("ktstr.repl.session").has_terminal() then
     return tell_there_is_no_terminal()
   end
   open = true
-  local ok, e = pcall(talk, what, vm, t)
+  local ok, e = pcall(talk, what, vm, place)
   open = false
   if not ok then
     error(e, 0)
@@ -86,14 +91,13 @@ end
 --- For the handler of an xpcall: stop_at(), where the error may be of any kind. What it returns is what was
 --- raised: an interruption of the prompt, or e.
 ---@param e any
----@param vm ktstr.VM|nil
----@param t ktstr.Test|nil
+---@param place ktstr.FailurePlace|nil
 ---@return any
-function failure.stop_at_error(e, vm, t)
+function failure.stop_at_error(e, place)
   if not wanted or open or errors.is(e, "interrupted") then
     return e
   end
-  local ok, other = pcall(failure.stop_at, describe(e), vm, t)
+  local ok, other = pcall(failure.stop_at, describe(e), place or {})
   if ok then
     return e
   elseif errors.is(other, "interrupted") then
