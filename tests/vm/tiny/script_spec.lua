@@ -193,7 +193,7 @@ end)
 
 describe("help", function()
   it("is there for every command", function()
-    for _, command in ipairs { "script", "test", "doctor", "version", "kernel", "help" } do
+    for _, command in ipairs { "script", "test", "repl", "doctor", "version", "kernel", "help" } do
       local long = support.ktstr(command, "--help")
       assert.same({ 0, "" }, { long.status, long.stderr })
       assert.matches("^[Uu]sage: ktstr " .. command, long.stdout)
