@@ -175,6 +175,8 @@ describe("a value", function()
       show.value { 1, 2, nil_is_not = "shown", ["a b"] = true, ["end"] = 1 })
     assert.equals("{}", show.value {})
     assert.equals("5ULL", show.value(5ULL))
+    assert.equals("0xffffffff81000000ULL", show.value(0xffffffff81000000ULL))
+    assert.equals("-5LL", show.value(-5LL))
   end)
 
   it("has its keys in order: numbers, names, the rest", function()

@@ -1,5 +1,6 @@
 -- Values as text for somebody at a prompt: short, on one line where they fit, and never without end.
 local errors = require "ktstr.errors"
+local ffi = require "ffi"
 
 local show = {}
 
@@ -8,6 +9,7 @@ local DEPTH = 4 -- of tables in tables
 local ELEMENTS = 100 -- shown of one table
 local STRING = 2000 -- bytes shown of one string by itself, and of one in a table:
 local STRING_INSIDE = 200
+local EXACT = 2ULL ^ 53 -- integers from there on are addresses and masks: in hex
 local TOTAL = 50000 -- bytes, then nothing more is opened
 
 local keywords = {}
@@ -126,6 +128,8 @@ function render(state, value, depth)
     return quote(value, depth == 0 and STRING or STRING_INSIDE)
   elseif type(value) == "number" then
     return ("%.14g"):format(value)
+  elseif ffi.istype("uint64_t", value) and value >= EXACT then
+    return ("0x%sULL"):format(bit.tohex(value))
   end
   local text = own_text(value)
   if text then
