@@ -40,10 +40,17 @@ static struct error *end_access(struct vcpu_thread *t, const struct kvm_regs *be
 /* Until the one instruction is over: an access to a device comes out before that. */
 static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
 {
+	static const u32 debug = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
 	struct kvm_regs before;
+	struct error *err = NULL;
 	bool over = false;
-	struct error *err = vcpu_get_regs(&t->vcpu, &before);
 
+	t->step.err = vcpu_get_regs(&t->vcpu, &before);
+	// For each step: KVM forgets the trap flag where it has written the guest's flags itself.
+	if (!t->step.err)
+		t->step.err = vcpu_set_guest_debug(&t->vcpu, debug, NULL);
+	if (t->step.err)
+		return NULL;
 	while (!err && !over && *verdict == VERDICT_GO_ON) {
 		vcpu_clear_exit(&t->vcpu);
 		if (is_cancelled(t))
@@ -67,8 +74,6 @@ struct error *vcpu_thread_step(struct vcpu_thread *t, enum verdict *verdict)
 	struct error *err = NULL;
 
 	timer_resume(&t->vcpu, &t->timer, false);
-	step->err = vcpu_set_guest_debug(
-		&t->vcpu, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ, NULL);
 	while (!err && !step->err && *verdict == VERDICT_GO_ON && step->done < step->wanted &&
 	       !is_cancelled(t) && can_execute(t))
 		err = step_once(t, verdict);
