@@ -41,8 +41,8 @@ local function freeze_for(machine, seconds, times)
 end
 
 -- Where the TSC can be held back, the guest sees its timer fire in time. The paravirtual KVM cannot do that:
--- there a count fires late by as much as the machine was frozen, which the guest sees, and a deadline that has
--- passed fires at once.
+-- there a count fires late by as much as the machine was frozen, which the guest sees, and a deadline that
+-- has passed fires at once.
 local function bounds(scenario, ms, least, most)
   if not core.doctor().paravirtual then
     return ms, ms
