@@ -191,9 +191,17 @@ local function finish(self, reply)
   }
 end
 
+local function kill_request(self, number)
+  return wire.pack { { "PROGRAM", self.id }, { "SIGNAL", number } }
+end
+
 local function send_kill(self, number)
-  return self.vm:_ask(wire.OP_KILL, wire.pack { { "PROGRAM", self.id }, { "SIGNAL", number } },
-    "signal " .. self.what)
+  return self.vm:_ask(wire.OP_KILL, kill_request(self, number), "signal " .. self.what)
+end
+
+-- Nobody waits for it any more: at a prompt the machine goes on, and the program must not.
+local function abandon(self)
+  pcall(self.vm.channel.post, self.vm.channel, wire.OP_KILL, kill_request(self, signals.number "KILL"))
 end
 
 -- Waits for the program's end; past the deadline it is killed.
@@ -228,10 +236,18 @@ function program.exec(vm, given)
       finish(self, reply)
     end,
   })
-  if given.stdin then
-    feed(self, given.stdin, true, deadline)
+  local ok, e = pcall(function()
+    if given.stdin then
+      feed(self, given.stdin, true, deadline)
+    end
+    await(self, request, deadline)
+  end)
+  if not ok then
+    if errors.is(e, "interrupted") then
+      abandon(self)
+    end
+    error(e, 0)
   end
-  await(self, request, deadline)
   channel.check(request.reply, "run " .. what)
   return self.result
 end

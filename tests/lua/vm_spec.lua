@@ -105,6 +105,22 @@ describe("vm:exec", function()
     assert.same({ ("x"):rep(wire.WIRE_DATA_MAX), "tail", "" }, machine_of().stdin)
   end)
 
+  it("that is interrupted leaves no program behind, and the machine as it was", function()
+    core.commands.spin = function()
+      return { endless = true }
+    end
+    core.events[1] = function()
+      error(setmetatable({ code = "interrupted", message = "interrupted" }, core.error_metatable), 0)
+    end
+    assert.equals("interrupted", raised(vm.exec, vm, { "spin" }).code)
+    local request = attributes(requests_of("KILL")[1])
+    assert.same({ 9, requests_of("EXEC")[1].id }, { request.SIGNAL, request.PROGRAM })
+    core.commands.echo = function()
+      return { stdout = "fine" }
+    end
+    assert.equals("fine", vm:exec({ "echo" }).stdout)
+  end)
+
   it("ends when the machine ends, with the console's end", function()
     core.commands.boom = function()
       return { endless = true }

@@ -247,4 +247,38 @@ function core.doctor() end
 ---@return integer|nil
 function core.interrupted() end
 
+--- While on, SIGINT is raised nowhere but in a function under core.interruptible(), and waits for
+--- editor:line() or that: for a prompt. SIGTERM is raised as ever.
+---@param on boolean
+function core.patient(on) end
+
+--- pcall(fn, ...) for a patient program: SIGINT ends fn and is dealt with. The error is then one with code
+--- "interrupted". Raises "interrupted" itself after SIGTERM. Patience is on afterwards.
+---@param fn function
+---@return boolean ok, any ... results or the error
+function core.interruptible(fn, ...) end
+
+---@class ktstr.core.editor
+local editor = {}
+
+--- Lines from the terminal of this process, edited by libedit. Raises "os".
+---@param options { history: integer, complete: nil|fun(line: string): string|nil, string|nil }
+---  history: lines that are kept. complete: what Tab does with the line up to the cursor: text to insert, and
+---  text to show below the line
+---@return ktstr.core.editor
+function core.editor(options) end
+
+--- One line, without its end. Raises "interrupted" on SIGTERM.
+---@param prompt string
+---@return string|nil line nil: see why
+---@return nil|"eof"|"interrupt" why
+function editor:line(prompt) end
+
+--- Adds a line to the history, as the newest.
+---@param line string
+function editor:add(line) end
+
+--- Gives the terminal back as it was.
+function editor:close() end
+
 return core
