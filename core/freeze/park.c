@@ -8,7 +8,8 @@
 
 #include "base/clock.h"
 
-// Counts the acknowledgement if it is that generation which is waited for. True: it was the last one.
+// Counts the acknowledgement if it is that generation which is waited for. True: it was the last one, and whoever
+// is told so finds all the others' (acquire-release: each passes on what it saw).
 static bool count_ack(struct rendezvous *r, u32 generation)
 {
 	u64 missing = __atomic_load_n(&r->missing, __ATOMIC_RELAXED);
@@ -23,7 +24,7 @@ static bool count_ack(struct rendezvous *r, u32 generation)
 
 void park_ack(struct park_slot *slot, u32 generation)
 {
-	// Counted twice, it would stand for a thread that still runs.
+	// Counted twice, it would be taken for another thread's, and the last one would not be told of.
 	if (slot->acked == generation)
 		return;
 	__atomic_store_n(&slot->acked, generation, __ATOMIC_RELEASE);
@@ -48,7 +49,7 @@ u32 park_wait(struct park_slot *slot)
 
 void park_leave_for_good(struct park_slot *slot)
 {
-	// Whether it had been counted is for the waiting side to find out: it looks at the slots again.
+	// Whether it had been counted nobody can tell: the waiting side looks at the slots again.
 	__atomic_store_n(&slot->gone, true, __ATOMIC_RELEASE);
 	eventfd_write(slot->rendezvous->fd, 1);
 }

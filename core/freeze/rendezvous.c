@@ -35,7 +35,7 @@ static bool is_gone(const struct rendezvous *r, u32 slot)
 	return __atomic_load_n(&r->slots[slot].gone, __ATOMIC_ACQUIRE);
 }
 
-// What it waits for has to stand before the first thread can acknowledge.
+// The count has to stand before the first thread can acknowledge.
 static void ask(struct rendezvous *r, u32 generation)
 {
 	u32 count = 0;
@@ -90,9 +90,7 @@ bool rendezvous_is_complete(const struct rendezvous *r)
 {
 	if (!rendezvous_is_frozen(r))
 		return false;
-	if ((u32)__atomic_load_n(&r->missing, __ATOMIC_ACQUIRE) == 0)
-		return true;
-	// A thread that ended after it was counted is not missed.
+	// The slots themselves, not the count: a thread may have ended after it was counted.
 	for (u32 i = 0; i < r->count; i++)
 		if (rendezvous_is_missing(r, i))
 			return false;

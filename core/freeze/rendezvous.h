@@ -30,7 +30,7 @@ struct rendezvous_ops {
 
 struct rendezvous {
 	u32 generation; /* atomic, and a futex: odd while frozen; the driving thread alone changes it */
-	u64 missing; /* atomic: generation << 32 | acknowledgements that it still waits for */
+	u64 missing; /* atomic: generation << 32 | acknowledgements to come until fd is written to */
 	int fd; /* eventfd: readable when the last one came, or a thread ended */
 	u32 count;
 	struct park_slot *slots; /* the caller's */
@@ -64,8 +64,8 @@ bool rendezvous_is_stuck(const struct rendezvous *r, u32 slot);
 
 /*
  * Runs the loop until the rendezvous is complete. give_up(ctx), looked at before each turn (NULL: never), ends
- * it early (ERROR_ENDED). ERROR_TIMEOUT after timeout_ns: the caller says which vCPU and where. Still frozen then: only
- * rendezvous_end() thaws.
+ * it early (ERROR_ENDED). ERROR_TIMEOUT after timeout_ns: the caller says which vCPU and where. Still frozen
+ * then: only rendezvous_end() thaws.
  */
 MUST_CHECK struct error *rendezvous_wait(struct rendezvous *r, struct loop *loop, u64 timeout_ns,
 					 bool (*give_up)(void *ctx), void *ctx);

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
 
 #include <cmocka.h>
 
@@ -40,6 +42,7 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
+	memset(f->slots, 0xa5, sizeof(f->slots));
 	assert_null(rendezvous_init(&f->r, f->slots, SLOTS, &ops, f));
 	*state = f;
 	return 0;
@@ -113,9 +116,11 @@ static void an_acknowledgement_counts_once(void **state)
 	for (u32 i = 0; i < SLOTS; i++)
 		park_ack(&f->slots[0], 1);
 	assert_false(rendezvous_is_complete(&f->r));
+	assert_false(is_signalled(&f->r));
 	assert_true(rendezvous_is_missing(&f->r, 1));
 	ack_all(f, 1);
 	assert_true(rendezvous_is_complete(&f->r));
+	assert_true(is_signalled(&f->r));
 	rendezvous_end(&f->r);
 }
 
@@ -284,15 +289,20 @@ static void a_thread_that_has_ended_is_neither_kicked_nor_waited_for(void **stat
 {
 	struct fixture *f = *state;
 
+	eventfd_t count;
+
 	park_leave_for_good(&f->slots[1]);
+	assert_int_equal(eventfd_read(f->r.fd, &count), 0);
 	rendezvous_begin(&f->r);
 	assert_int_equal(f->kicks[0], 1);
 	assert_int_equal(f->kicks[1], 0);
 	assert_false(rendezvous_is_missing(&f->r, 1));
 	park_ack(&f->slots[0], 1);
 	assert_false(rendezvous_is_complete(&f->r));
+	assert_false(is_signalled(&f->r));
 	park_ack(&f->slots[2], 1);
 	assert_true(rendezvous_is_complete(&f->r));
+	assert_true(is_signalled(&f->r));
 	rendezvous_end(&f->r);
 }
 
