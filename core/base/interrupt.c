@@ -85,7 +85,9 @@ struct error *interrupt_install(void (*hook)(void *arg), void *arg)
 
 	fill_ours(&stop.sa_mask);
 	sigemptyset(&break_action.sa_mask);
-	if ((hook && sigaction(break_signal(), &break_action, NULL)) || sigaction(SIGINT, &stop, NULL) || sigaction(SIGTERM, &stop, NULL) ||
+	if (hook && sigaction(break_signal(), &break_action, NULL))
+		return error_create_errno("sigaction");
+	if (sigaction(SIGINT, &stop, NULL) || sigaction(SIGTERM, &stop, NULL) ||
 	    sigaction(SIGALRM, &alarm_action, NULL))
 		return error_create_errno("sigaction");
 	return NULL;

@@ -132,7 +132,7 @@ static struct error *ask_frozen(struct coordinator *c, const struct call *call, 
 		return err;
 	error_destroy(err);
 	__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
-	return error_create(ERROR_FREEZE_LIMIT, "freeze limit: the machine was frozen for too long and has been thawed");
+	return error_create(ERROR_FREEZE_LIMIT, "freeze limit: the machine has been thawed");
 }
 
 struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns)
@@ -201,7 +201,8 @@ static struct error *look_at_memory(struct coordinator *c, void *arg)
 	const void *at = guest_memory_at(machine_memory(c->machine), l->gpa, l->size);
 
 	if (!at)
-		return error_create(ERROR_INVALID, "[0x%llx, +0x%zx) is not the guest's RAM", (unsigned long long)l->gpa,
+		return error_create(ERROR_INVALID, "[0x%llx, +0x%zx) is not the guest's RAM",
+				    (unsigned long long)l->gpa,
 				    l->size);
 	memcpy(l->data, at, l->size);
 	return NULL;

@@ -30,7 +30,8 @@ static void one_too_many_is_refused_at_once(void **state)
 	for (u32 i = 0; i < 50; i++) {
 		asking = run(rig->socket, ARGS("a"));
 		assert_int_equal(end_of(&asking), 1);
-		assert_string_equal(asking.text, "ktstr-capture: 'a': failed: 64 captures are being asked for already\n");
+		assert_string_equal(asking.text, "ktstr-capture: 'a': failed: "
+						 "64 captures are being asked for already\n");
 		expect_answer(reach(rig), SNAPSHOT_FAILED, full);
 	}
 	assert_int_equal(rig->c->snapshot_count, CLIENTS_MAX);
