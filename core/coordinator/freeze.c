@@ -70,11 +70,6 @@ static void resume_the_rest(struct coordinator *c)
 
 /* --- freeze --- */
 
-static struct error *freeze_busy(void)
-{
-	return error_create(ERROR_BUSY, "somebody else is freezing the machine");
-}
-
 /* Unwound before the gate's guard: a gate that opens on a frozen machine would leave it frozen for ever. */
 struct world_guard {
 	struct coordinator *coordinator;
@@ -142,34 +137,29 @@ static void count(struct coordinator *c, enum freeze_source source, const struct
 	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
-static struct error *freeze_and_visit(struct coordinator *c, enum freeze_source source,
-				      struct error *(*visit)(struct coordinator *c, void *arg), void *arg)
+struct error *freeze_reject(struct coordinator *c, enum freeze_source source)
 {
-	GATE_GUARD struct gate_guard gate = { 0 };
-
-	if (!gate_try_acquire(&c->gate, &gate))
-		return freeze_busy();
-
-	CLEANUP(thaw)
-	struct world_guard world = { c };
-	struct error *err = stop_the_world(c);
-
-	return err ? err : visit(c, arg);
-}
-
-struct error *freeze(struct coordinator *c, enum freeze_source source,
-		     struct error *(*visit)(struct coordinator *c, void *arg), void *arg)
-{
-	struct error *err = freeze_and_visit(c, source, visit, arg);
+	struct error *err = error_create(ERROR_BUSY, "somebody else is freezing the machine");
 
 	count(c, source, err);
 	return err;
 }
 
-struct error *freeze_reject(struct coordinator *c, enum freeze_source source)
+struct error *freeze(struct coordinator *c, enum freeze_source source,
+		     struct error *(*visit)(struct coordinator *c, void *arg), void *arg)
 {
-	struct error *err = freeze_busy();
+	GATE_GUARD struct gate_guard gate = { 0 };
 
+	if (!gate_try_acquire(&c->gate, &gate))
+		return freeze_reject(c, source);
+
+	CLEANUP(thaw)
+	struct world_guard world = { c };
+	struct error *err = stop_the_world(c);
+
+	if (!err)
+		err = visit(c, arg);
+	// Before the thaw tells main that it is over.
 	count(c, source, err);
 	return err;
 }
