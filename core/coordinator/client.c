@@ -147,7 +147,12 @@ struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns)
 
 struct error *coordinator_thaw(struct coordinator *c)
 {
-	return ask_frozen(c, &(struct call){ .kind = CALL_THAW }, NULL);
+	struct error *err = ask_frozen(c, &(struct call){ .kind = CALL_THAW }, NULL);
+
+	// They are free to go, and asleep. Somebody may have frozen them again by now: then they stay.
+	if (!err)
+		rendezvous_wake(machine_rendezvous(c->machine));
+	return err;
 }
 
 bool coordinator_is_frozen(const struct coordinator *c)

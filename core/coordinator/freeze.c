@@ -81,11 +81,15 @@ static void thaw(struct world_guard *guard)
 
 	if (!c)
 		return;
+
+	struct rendezvous *r = machine_rendezvous(c->machine);
+
 	if (c->frozen)
 		resume_the_rest(c);
-	// Before the wake-up: vCPUs that outnumber the processors would keep main waiting for its turn.
-	hold_answer_thaw(c);
-	rendezvous_end(machine_rendezvous(c->machine));
+	rendezvous_open(r);
+	// Who waits for the answer wakes them: vCPUs that outnumber the processors would keep it from its turn.
+	if (!hold_answer_thaw(c))
+		rendezvous_wake(r);
 	loop_set_timer(&c->loop, &c->stuck_timer, clock_deadline_ns(FREEZE_RENDEZVOUS_TIMEOUT_NS));
 }
 

@@ -127,21 +127,24 @@ static struct error *hold(struct coordinator *c, void *arg)
 	return err;
 }
 
-void hold_answer_thaw(struct coordinator *c)
+bool hold_answer_thaw(struct coordinator *c)
 {
 	if (!c->thaw_is_awaited)
-		return;
+		return false;
 	c->thaw_is_awaited = false;
 	call_slot_answer(&c->call, NULL, 0);
+	return true;
 }
 
 /* --- while running --- */
 
 static void freeze_for_main(struct coordinator *c, struct call *call)
 {
+	u32 expirations = c->expirations;
 	struct error *err = freeze(c, FREEZE_MAIN, hold, call);
 
-	if (__atomic_load_n(&c->hold, __ATOMIC_SEQ_CST) == HOLD_EXPIRED && c->limit_hook)
+	// Not c->hold: main may have been told by another call since, and go on all the same.
+	if (c->expirations != expirations && c->limit_hook)
 		c->limit_hook(c->limit_ctx);
 	// The freeze itself, where it came to nothing. A thaw has been answered.
 	if (call_slot_is_taken(&c->call))

@@ -114,8 +114,8 @@ void coordinator_resume_input(struct coordinator *c);
 void hold_serve(struct coordinator *c);
 /* The same in the middle of somebody else's freeze, where none of it can be done and none of it waits. */
 void hold_serve_busy(struct coordinator *c);
-/* Answers main's thaw, if that is what ends this freeze. */
-void hold_answer_thaw(struct coordinator *c);
+/* Answers main's thaw, if that is what ends this freeze: true, and main wakes the vCPUs. */
+bool hold_answer_thaw(struct coordinator *c);
 
 /* capture.c */
 void captures_init(struct coordinator *c);

@@ -46,7 +46,7 @@ static void ask(struct rendezvous *r, u32 generation)
 	__atomic_store_n(&r->generation, generation, __ATOMIC_SEQ_CST);
 }
 
-static void wake_parked(struct rendezvous *r)
+void rendezvous_wake(struct rendezvous *r)
 {
 	syscall(SYS_futex, &r->generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
@@ -63,16 +63,21 @@ void rendezvous_begin(struct rendezvous *r)
 void rendezvous_again(struct rendezvous *r)
 {
 	ask(r, r->generation + 2);
-	wake_parked(r);
+	rendezvous_wake(r);
 }
 
-void rendezvous_end(struct rendezvous *r)
+void rendezvous_open(struct rendezvous *r)
 {
 	if (!rendezvous_is_frozen(r))
 		return;
 	r->thawed_ns = clock_now_ns();
 	__atomic_store_n(&r->generation, r->generation + 1, __ATOMIC_SEQ_CST);
-	wake_parked(r);
+}
+
+void rendezvous_end(struct rendezvous *r)
+{
+	rendezvous_open(r);
+	rendezvous_wake(r);
 }
 
 bool rendezvous_is_frozen(const struct rendezvous *r)

@@ -53,6 +53,12 @@ void rendezvous_begin(struct rendezvous *r);
 void rendezvous_again(struct rendezvous *r);
 /* Thaws: wakes every parked thread, and waits for none. Harmless when not frozen. */
 void rendezvous_end(struct rendezvous *r);
+/*
+ * The same in two steps. From the first on the machine is thawed, and may be frozen again; the second, by any
+ * thread and at any time, makes those that sleep in their parks see it.
+ */
+void rendezvous_open(struct rendezvous *r);
+void rendezvous_wake(struct rendezvous *r);
 
 bool rendezvous_is_frozen(const struct rendezvous *r);
 /* Every thread that has not ended has acknowledged the present generation. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "machine/vcpu_thread.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,11 +143,25 @@ static void be_deaf(const struct vcpu_thread *t)
 		nanosleep(&slice, NULL);
 }
 
+/*
+ * As a batch job a thread that is woken does not push aside who runs, the thread that wakes it above all: a vCPU
+ * that never sleeps would keep that, and the vCPUs behind it, waiting for whole time slices. For the park alone,
+ * since the guest's own wake-ups are to come as soon as can be.
+ */
+static void set_batch(const struct vcpu_thread *t, bool on)
+{
+	static const struct sched_param none;
+
+	if (t->is_crowding)
+		sched_setscheduler(0, on ? SCHED_BATCH : SCHED_OTHER, &none);
+}
+
 /* Its exit has retired: the vCPU stands between two instructions until the thaw. */
 static struct error *park(struct vcpu_thread *t, enum verdict *verdict)
 {
 	struct error *err = NULL;
 
+	set_batch(t, true);
 	timer_note(&t->vcpu, &t->timer);
 	for (u32 generation = park_wanted(t->park); generation; generation = park_wait(t->park)) {
 		if (__atomic_load_n(&t->deaf_until_ns, __ATOMIC_RELAXED))
@@ -155,6 +170,7 @@ static struct error *park(struct vcpu_thread *t, enum verdict *verdict)
 			err = vcpu_thread_step(t, verdict);
 		park_ack(t->park, generation);
 	}
+	set_batch(t, false);
 	timer_resume(&t->vcpu, &t->timer, machine_was_long_frozen(t->machine));
 	return err;
 }
@@ -199,6 +215,15 @@ static enum exit_reason run(struct vcpu_thread *t)
 	}
 }
 
+/* vCPUs leave no processor to the other threads; and their policy has not been chosen by anybody. */
+static bool is_crowding(const struct machine *m)
+{
+	cpu_set_t processors;
+
+	return sched_getscheduler(0) == SCHED_OTHER && sched_getaffinity(0, sizeof(processors), &processors) == 0 &&
+	       m->vcpu_count >= (u32)CPU_COUNT(&processors);
+}
+
 /* To its peers, whatever ended an AP is an ExternalKill: the reasons are the BSP's, the detail tells more. */
 static void *vcpu_thread_main(void *arg)
 {
@@ -207,6 +232,7 @@ static void *vcpu_thread_main(void *arg)
 
 	// Either a kick finds the thread running and signals it, or run() finds the wish that came before.
 	t->self = pthread_self();
+	t->is_crowding = is_crowding(m);
 	__atomic_store_n(&t->running, true, __ATOMIC_SEQ_CST);
 
 	enum exit_reason reason = run(t);

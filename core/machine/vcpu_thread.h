@@ -37,6 +37,7 @@ struct vcpu_thread {
 	bool in_guest; /* atomic: in KVM_RUN, for messages */
 	bool exit_pending; /* the last exit's instruction retires only when the vCPU runs again */
 	struct park_slot *park;
+	bool is_crowding; /* it may keep who wakes it from a processor */
 	struct timer_note timer; /* while parked */
 	struct vcpu_step step; /* the coordinator's, but for the time that it gives it away */
 	u64 deaf_until_ns; /* atomic; 0, but in tests: it does not acknowledge a freeze before */
