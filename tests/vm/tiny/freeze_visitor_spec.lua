@@ -256,6 +256,23 @@ describe("a visitor", function()
     end)
   end
 
+  -- With many vCPUs the thaw takes its time, and here main is told of the limit in the midst of it.
+  it("that has caught its limit at the first moment is ended all the same", function()
+    local machine = counting { cpus = 32 }
+    local went_on = 0
+    for _ = 1, 40 do
+      refused("freeze-limit", machine.frozen, machine, 0.02, function()
+        while machine:is_frozen() do end
+        refused("freeze-limit", machine.regs, machine, 0)
+        local deadline = os.time() + 2
+        while os.time() < deadline do end
+        went_on = went_on + 1
+      end)
+    end
+    assert.equals(0, went_on)
+    assert_free(machine)
+  end)
+
   it("that is done within its limit is not ended by it", function()
     local machine = counting()
     assert.equals(5, machine:frozen(0.2, function()
