@@ -95,17 +95,16 @@ static bool try_collect(struct call_slot *slot, struct error **err, u32 *result)
 	return answered;
 }
 
-/* False when the answer came first after all. */
+/* False when the answer came first after all, or is just coming. */
 static bool try_abandon(struct call_slot *slot)
 {
-	bool abandoned = true;
-
 	pthread_mutex_lock(&slot->lock);
-	if (slot->state == CALL_ANSWERED)
-		abandoned = false;
-	else if (slot->state == CALL_POSTED)
+
+	bool abandoned = slot->state == CALL_POSTED || slot->state == CALL_TAKEN;
+
+	if (slot->state == CALL_POSTED)
 		slot->state = CALL_IDLE;
-	else
+	else if (abandoned)
 		slot->abandoned = true;
 	pthread_mutex_unlock(&slot->lock);
 	return abandoned;
@@ -177,6 +176,18 @@ void call_slot_answer(struct call_slot *slot, struct error *err, u32 result)
 	signal_change(slot);
 }
 
+bool call_slot_settle(struct call_slot *slot)
+{
+	pthread_mutex_lock(&slot->lock);
+
+	bool settled = !slot->abandoned;
+
+	if (settled)
+		slot->state = CALL_SETTLED;
+	pthread_mutex_unlock(&slot->lock);
+	return settled;
+}
+
 bool call_slot_is_abandoned(struct call_slot *slot)
 {
 	pthread_mutex_lock(&slot->lock);
@@ -201,7 +212,7 @@ void call_slot_close(struct call_slot *slot)
 {
 	pthread_mutex_lock(&slot->lock);
 	slot->closed = true;
-	if (slot->state == CALL_POSTED || slot->state == CALL_TAKEN)
+	if (slot->state != CALL_IDLE && slot->state != CALL_ANSWERED)
 		answer(slot, error_create(ERROR_ENDED, "the machine has ended"), 0);
 	pthread_mutex_unlock(&slot->lock);
 	signal_change(slot);

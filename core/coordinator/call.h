@@ -41,6 +41,7 @@ enum call_state {
 	CALL_IDLE,
 	CALL_POSTED,
 	CALL_TAKEN,
+	CALL_SETTLED, /* taken, and main can give it up no more */
 	CALL_ANSWERED,
 };
 
@@ -68,6 +69,11 @@ MUST_CHECK struct error *call_slot_ask(struct call_slot *slot, const struct call
 bool call_slot_take(struct call_slot *slot, struct call *ret);
 /* The answer to the call taken; err NULL: it went well. */
 void call_slot_answer(struct call_slot *slot, struct error *err, u32 result);
+/*
+ * What is to be answered at once has come about: from now on main waits for it, whatever comes. False: main has given
+ * it up before.
+ */
+MUST_CHECK bool call_slot_settle(struct call_slot *slot);
 /* Whether there is a call that was taken and not answered. */
 bool call_slot_is_taken(struct call_slot *slot);
 /* The call taken is of no interest to main any more; it still has to be answered. */

@@ -107,7 +107,7 @@ static struct error *hold(struct coordinator *c, void *arg)
 	struct holding h = { .limit = { .fn = on_limit, .ctx = &h } };
 	struct error *err = NULL;
 
-	if (call_slot_is_abandoned(&c->call))
+	if (!call_slot_settle(&c->call))
 		return error_create(ERROR_INTERRUPTED, "nobody waits for this freeze any more");
 	if (freeze_call->limit_ns != UINT64_MAX)
 		loop_set_timer(&c->loop, &h.limit, clock_deadline_ns(freeze_call->limit_ns));

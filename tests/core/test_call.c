@@ -189,6 +189,70 @@ static void a_signal_abandons_a_long_call_and_the_next_one_is_answered(void **st
 	finish(&s);
 }
 
+/* The signal comes between what was asked for and its answer, which must not be lost: it is not repeated. */
+static void *settle_then_interrupt(void *arg)
+{
+	struct server *s = arg;
+	struct call call;
+
+	while (!call_slot_take(&s->slot, &call))
+		sched_yield();
+	assert_true(call_slot_settle(&s->slot));
+	pthread_kill(main_thread, SIGINT);
+	for (int i = 0; i < 10000 || !interrupt_signal(); i++)
+		sched_yield();
+	call_slot_answer(&s->slot, NULL, 5);
+	return NULL;
+}
+
+static void a_settled_call_is_answered_in_spite_of_a_signal(void **state)
+{
+	struct server s = { .fd = eventfd(0, EFD_NONBLOCK) };
+	pthread_t helper;
+	u32 result = 0;
+
+	assert_null(call_slot_init(&s.slot));
+	main_thread = pthread_self();
+	pthread_create(&helper, NULL, settle_then_interrupt, &s);
+	assert_null(ask(&s, &(struct call){ .kind = CALL_FREEZE }, &result));
+	assert_int_equal(result, 5);
+	pthread_join(helper, NULL);
+	assert_true(interrupt_take_back());
+	call_slot_deinit(&s.slot);
+	close(s.fd);
+}
+
+static void *settle_after_the_signal(void *arg)
+{
+	struct server *s = arg;
+	struct call call;
+
+	while (!call_slot_take(&s->slot, &call))
+		sched_yield();
+	pthread_kill(main_thread, SIGINT);
+	while (!call_slot_is_abandoned(&s->slot))
+		sched_yield();
+	assert_false(call_slot_settle(&s->slot));
+	call_slot_answer(&s->slot, NULL, 5);
+	assert_false(call_slot_is_taken(&s->slot));
+	return NULL;
+}
+
+static void an_abandoned_call_cannot_be_settled(void **state)
+{
+	struct server s = { .fd = eventfd(0, EFD_NONBLOCK) };
+	pthread_t helper;
+
+	assert_null(call_slot_init(&s.slot));
+	main_thread = pthread_self();
+	pthread_create(&helper, NULL, settle_after_the_signal, &s);
+	assert_code(ask(&s, &(struct call){ .kind = CALL_FREEZE }, NULL), ERROR_INTERRUPTED);
+	pthread_join(helper, NULL);
+	assert_true(interrupt_take_back());
+	call_slot_deinit(&s.slot);
+	close(s.fd);
+}
+
 static int install(void **state)
 {
 	struct error *err = interrupt_install(NULL, NULL);
@@ -204,6 +268,8 @@ int main(void)
 		cmocka_unit_test(nobody_there_is_an_error),
 		cmocka_unit_test(a_call_that_waits_sees_the_end),
 		cmocka_unit_test(a_signal_abandons_a_long_call_and_the_next_one_is_answered),
+		cmocka_unit_test(a_settled_call_is_answered_in_spite_of_a_signal),
+		cmocka_unit_test(an_abandoned_call_cannot_be_settled),
 	};
 
 	return cmocka_run_group_tests(tests, install, NULL);
