@@ -9,6 +9,7 @@
 #include "machine/frozen.h"
 
 struct holding {
+	struct coordinator *coordinator;
 	struct loop_timer limit;
 	bool expired, thaw; /* why it ends */
 };
@@ -25,8 +26,16 @@ static void on_limit(void *ctx)
 	h->expired = true;
 }
 
+/* After each turn of the loop in a step: whether there is a reason to give up. The freeze's limit is one. */
+static bool step_turn(void *holding)
+{
+	const struct holding *h = holding;
+
+	return freeze_turn(h->coordinator) || h->expired;
+}
+
 /* One vCPU runs, with the clocks, until every one has acknowledged again. */
-static struct error *step(struct coordinator *c, const struct call *call, u32 *executed)
+static struct error *step(struct coordinator *c, struct holding *h, const struct call *call, u32 *executed)
 {
 	struct rendezvous *r = machine_rendezvous(c->machine);
 	struct error *err = machine_begin_step(c->machine, call->cpu, call->count);
@@ -34,7 +43,7 @@ static struct error *step(struct coordinator *c, const struct call *call, u32 *e
 
 	if (err)
 		return err;
-	err = rendezvous_wait(r, &c->loop, call->limit_ns, freeze_turn, c);
+	err = rendezvous_wait(r, &c->loop, call->limit_ns, step_turn, h);
 	if (err) {
 		// It ends at its next instruction, unless the vCPU is beyond reach; then the machine cannot be held.
 		machine_cancel_step(c->machine, call->cpu);
@@ -92,8 +101,11 @@ static void serve_held(struct coordinator *c, struct holding *h)
 		err = call.look(c, call.arg);
 		break;
 	case CALL_STEP:
-		err = step(c, &call, &result);
-		break;
+		err = step(c, h, &call, &result);
+		if (!h->expired)
+			break;
+		error_destroy(err); // answered after the thaw: main finds that the limit has come
+		return;
 	default:
 		err = error_create(ERROR_FROZEN, "the machine is frozen already");
 	}
@@ -104,7 +116,7 @@ static void serve_held(struct coordinator *c, struct holding *h)
 static struct error *hold(struct coordinator *c, void *arg)
 {
 	const struct call *freeze_call = arg;
-	struct holding h = { .limit = { .fn = on_limit, .ctx = &h } };
+	struct holding h = { .coordinator = c, .limit = { .fn = on_limit, .ctx = &h } };
 	struct error *err = NULL;
 
 	if (!call_slot_settle(&c->call))
@@ -146,7 +158,7 @@ static void freeze_for_main(struct coordinator *c, struct call *call)
 	// Not c->hold: main may have been told by another call since, and go on all the same.
 	if (c->expirations != expirations && c->limit_hook)
 		c->limit_hook(c->limit_ctx);
-	// The freeze itself, where it came to nothing. A thaw has been answered.
+	// The freeze itself, where it came to nothing, or a step that the limit has ended. A thaw has been answered.
 	if (call_slot_is_taken(&c->call))
 		call_slot_answer(&c->call, err, 0);
 	else

@@ -172,6 +172,27 @@ describe("a step", function()
     machine:thaw()
   end)
 
+  it("ends with the freeze whose limit has come", function()
+    local machine = tiny_guest.start("load=0", finally)
+    machine:test_hook("periodic", 0.01) -- turned away so often as the freeze is long
+    tiny_guest.wait_until(function()
+      return pcall(machine.freeze, machine, 0.2)
+    end)
+    refused("freeze-limit", machine.step, machine, 0, 1000000, 60)
+    assert.is_true(machine:freeze_counts().periodic.busy <= 30)
+    machine:test_hook("periodic", 0)
+    refused("running", machine.step, machine, 0, 1)
+    refused("freeze-limit", machine.frozen, machine, 0.2, function()
+      while true do
+        pcall(machine.step, machine, 0, 1000000, 60)
+      end
+    end)
+    assert.is_false(machine:is_frozen())
+    machine:freeze()
+    assert.equals(10, machine:step(0, 10))
+    machine:thaw()
+  end)
+
   it("is refused when it makes no sense", function()
     local machine = tiny_guest.start("unstarted", finally, { cpus = 2 })
     refused("running", machine.step, machine, 0, 1)
