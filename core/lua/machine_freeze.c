@@ -50,7 +50,7 @@ static int lua_machine_is_frozen(lua_State *L)
 
 /* --- frozen(limit, fn, ...) --- */
 
-static const char visits_key; /* its address names the innermost visit in the registry */
+static const char visits_key; /* its address names, in the registry, where the innermost visit is noted */
 
 /* A function that runs while its machine is frozen. On frozen()'s stack, so never longer than the call. */
 struct visit {
@@ -59,25 +59,30 @@ struct visit {
 	struct visit *outer;
 };
 
-static struct visit *visit_innermost(lua_State *L)
+/* NULL before the first visit. */
+static struct visit **find_visits(lua_State *L)
 {
 	lua_pushlightuserdata(L, (void *)&visits_key);
 	lua_rawget(L, LUA_REGISTRYINDEX);
 
-	struct visit *v = lua_touserdata(L, -1);
+	struct visit **innermost = lua_touserdata(L, -1);
 
 	lua_pop(L, 1);
-	return v;
+	return innermost;
 }
 
-static void visit_set(lua_State *L, struct visit *v)
+/* Memory of Lua's, so that a visit can be noted, and forgotten, without asking Lua for any. */
+static struct visit **make_visits(lua_State *L)
 {
+	struct visit **innermost = find_visits(L);
+
+	if (innermost)
+		return innermost;
 	lua_pushlightuserdata(L, (void *)&visits_key);
-	if (v)
-		lua_pushlightuserdata(L, v);
-	else
-		lua_pushnil(L);
+	innermost = lua_newuserdata(L, sizeof(*innermost));
+	*innermost = NULL;
 	lua_rawset(L, LUA_REGISTRYINDEX);
+	return innermost;
 }
 
 /* Also when the function has caught the error that told it so. */
@@ -88,13 +93,18 @@ static bool visit_is_over(const struct visit *v)
 
 bool machine_visit_is_over(lua_State *L)
 {
-	for (const struct visit *v = visit_innermost(L); v; v = v->outer)
+	struct visit **innermost = find_visits(L);
+
+	for (const struct visit *v = innermost ? *innermost : NULL; v; v = v->outer)
 		if (visit_is_over(v))
 			return true;
 	return false;
 }
 
-/* Whatever fn raises is caught here, at the boundary, the machine thawed, and the error raised again. */
+/*
+ * Whatever fn raises is caught here, at the boundary, the machine thawed, and the error raised again. Between freeze
+ * and thaw nothing else is asked of Lua: it may raise an error at any time, being short of memory.
+ */
 static int lua_machine_frozen(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
@@ -104,18 +114,19 @@ static int lua_machine_frozen(lua_State *L)
 	// A compiled loop looks at no hook, so nothing could end it. What fn calls is compiled as ever.
 	luaJIT_setmode(L, 3, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
 
+	struct visit **innermost = make_visits(L);
 	struct visit visit = {
 		.lm = lm,
 		.expirations = coordinator_expirations(lm->coordinator),
-		.outer = visit_innermost(L),
+		.outer = *innermost,
 	};
 
 	bind_check(L, coordinator_freeze(lm->coordinator, limit));
-	visit_set(L, &visit);
+	*innermost = &visit;
 
 	int failed = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
 
-	visit_set(L, visit.outer);
+	*innermost = visit.outer;
 
 	// fn may have ended the machine, or thawed it itself.
 	if (lm->coordinator)
