@@ -22,21 +22,47 @@ struct error *capture_create(const char *tag, enum freeze_source source, u32 cpu
 	return NULL;
 }
 
+static void empty(struct capture_store *store)
+{
+	store->first = NULL;
+	store->last = &store->first;
+	store->count = 0;
+}
+
 void capture_store_init(struct capture_store *store)
 {
-	*store = (struct capture_store){ .last = &store->first };
 	pthread_mutex_init(&store->lock, NULL);
+	empty(store);
+}
+
+void capture_store_clear(struct capture_store *store)
+{
+	pthread_mutex_lock(&store->lock);
+
+	struct capture *c = store->first;
+
+	empty(store);
+	pthread_mutex_unlock(&store->lock);
+	while (c) {
+		struct capture *next = c->next;
+
+		free(c);
+		c = next;
+	}
 }
 
 void capture_store_deinit(struct capture_store *store)
 {
-	while (store->first) {
-		struct capture *c = store->first;
-
-		store->first = c->next;
-		free(c);
-	}
+	capture_store_clear(store);
 	pthread_mutex_destroy(&store->lock);
+}
+
+static void append(struct capture_store *store, struct capture *c)
+{
+	c->next = NULL;
+	*store->last = c;
+	store->last = &c->next;
+	store->count++;
 }
 
 /* Takes the one of that name out; NULL when there is none. Under the lock. */
@@ -65,17 +91,35 @@ struct error *capture_store_put(struct capture_store *store, struct capture *c, 
 	struct capture *old = take_out(store, c->tag);
 
 	*times = c->times = old ? old->times + 1 : 1;
-	if (store->count < CAPTURES_MAX) {
-		c->next = NULL;
-		*store->last = c;
-		store->last = &c->next;
-		store->count++;
-	} else {
+	if (store->count < CAPTURES_MAX)
+		append(store, c);
+	else
 		err = error_create(ERROR_UNSUPPORTED, "there are %d captures already, which is all a run keeps",
 				   CAPTURES_MAX);
-	}
 	pthread_mutex_unlock(&store->lock);
 	free(old);
+	return err;
+}
+
+static struct error *copy(const struct capture *c, struct capture_store *to)
+{
+	struct capture *own = malloc(capture_size(c->cpus));
+
+	if (!own)
+		return error_no_memory();
+	memcpy(own, c, capture_size(c->cpus));
+	append(to, own);
+	return NULL;
+}
+
+struct error *capture_store_copy(struct capture_store *from, struct capture_store *to)
+{
+	struct error *err = NULL;
+
+	pthread_mutex_lock(&from->lock);
+	for (const struct capture *c = from->first; !err && c; c = c->next)
+		err = copy(c, to);
+	pthread_mutex_unlock(&from->lock);
 	return err;
 }
 
@@ -87,40 +131,6 @@ void capture_store_move(struct capture_store *from, struct capture_store *to)
 		to->last = from->last;
 		to->count = from->count;
 	}
-	from->first = NULL;
-	from->last = &from->first;
-	from->count = 0;
+	empty(from);
 	pthread_mutex_unlock(&from->lock);
-}
-
-u32 capture_store_count(struct capture_store *store)
-{
-	pthread_mutex_lock(&store->lock);
-
-	u32 count = store->count;
-
-	pthread_mutex_unlock(&store->lock);
-	return count;
-}
-
-struct error *capture_store_copy(struct capture_store *store, u32 index, struct capture **ret)
-{
-	struct error *err = NULL;
-
-	*ret = NULL;
-	pthread_mutex_lock(&store->lock);
-
-	const struct capture *c = store->first;
-
-	while (c && index--)
-		c = c->next;
-	if (c) {
-		*ret = malloc(capture_size(c->cpus));
-		if (*ret)
-			memcpy(*ret, c, capture_size(c->cpus));
-		else
-			err = error_no_memory();
-	}
-	pthread_mutex_unlock(&store->lock);
-	return err;
 }

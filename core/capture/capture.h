@@ -45,13 +45,13 @@ struct capture_store {
 
 void capture_store_init(struct capture_store *store);
 void capture_store_deinit(struct capture_store *store);
+/* Frees all that is in it. */
+void capture_store_clear(struct capture_store *store);
 
 /* Takes the capture, on success. *times: how often its name was used. ERROR_UNSUPPORTED: it is full. */
 MUST_CHECK struct error *capture_store_put(struct capture_store *store, struct capture *c, u32 *times);
-/* Moves all to an empty store. */
+/* All of one moment, to an empty store; copied in the order in which they were taken. Only from may be in use. */
+MUST_CHECK struct error *capture_store_copy(struct capture_store *from, struct capture_store *to);
 void capture_store_move(struct capture_store *from, struct capture_store *to);
-u32 capture_store_count(struct capture_store *store);
-/* A copy of the one at index, in the order in which they were taken; NULL when there is none. free() it. */
-MUST_CHECK struct error *capture_store_copy(struct capture_store *store, u32 index, struct capture **ret);
 
 #endif

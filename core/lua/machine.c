@@ -215,8 +215,6 @@ static int machine_gc(lua_State *L)
 	release(lm);
 	free(lm->mail);
 	lm->mail = NULL;
-	free(lm->capture);
-	lm->capture = NULL;
 	capture_store_deinit(&lm->captures);
 	buf_deinit(&lm->console);
 	buf_deinit(&lm->last_words);

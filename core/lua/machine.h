@@ -18,8 +18,7 @@ struct lua_machine {
 	struct mail *mail; /* on its way to Lua */
 	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
 	u64 console_start; /* offset of its first byte */
-	struct capture *capture; /* on its way to Lua */
-	struct capture_store captures; /* what was recorded, kept likewise */
+	struct capture_store captures; /* what was recorded, kept likewise; while it runs, on its way to Lua */
 	struct freeze_counts counts[FREEZE_SOURCES]; /* likewise */
 };
 

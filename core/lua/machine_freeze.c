@@ -229,27 +229,28 @@ static void push_capture(lua_State *L, const struct capture *c)
 
 void machine_keep_captures(struct lua_machine *lm)
 {
-	struct capture_store *from = coordinator_captures(lm->coordinator);
-
-	capture_store_move(from, &lm->captures);
+	capture_store_clear(&lm->captures);
+	capture_store_move(coordinator_captures(lm->coordinator), &lm->captures);
 	coordinator_freeze_counts(lm->coordinator, lm->counts);
 }
 
 static int lua_machine_captures(lua_State *L)
 {
 	struct lua_machine *lm = machine_check(L);
-	struct capture_store *store = lm->coordinator ? coordinator_captures(lm->coordinator) : &lm->captures;
+	int i = 0;
 
-	lua_newtable(L);
-	for (u32 i = 0;; i++) {
-		free(lm->capture); // left over where Lua had no memory for it
-		lm->capture = NULL;
-		bind_check(L, capture_store_copy(store, i, &lm->capture));
-		if (!lm->capture)
-			return 1;
-		push_capture(L, lm->capture);
-		lua_rawseti(L, -2, (int)i + 1);
+	if (lm->coordinator) {
+		capture_store_clear(&lm->captures); // left over where Lua had no memory for them
+		bind_check(L, capture_store_copy(coordinator_captures(lm->coordinator), &lm->captures));
 	}
+	lua_createtable(L, (int)lm->captures.count, 0);
+	for (const struct capture *c = lm->captures.first; c; c = c->next) {
+		push_capture(L, c);
+		lua_rawseti(L, -2, ++i);
+	}
+	if (lm->coordinator)
+		capture_store_clear(&lm->captures);
+	return 1;
 }
 
 static int lua_machine_freeze_counts(lua_State *L)

@@ -70,6 +70,32 @@ describe("main's capture", function()
     assert.equals(1, times)
   end)
 
+  it("is listed with all others of the moment, while some are replaced", function()
+    local machine = tiny_guest.start("load=0", finally)
+    machine:capture "first"
+    machine:test_hook("periodic", 0.0001) -- by as many names
+    local function periodic()
+      return machine:freeze_counts().periodic.done
+    end
+    tiny_guest.wait_until(function()
+      return periodic() >= 64
+    end)
+    local listed = 0
+    tiny_guest.wait_until(function()
+      local tags = {}
+      for i, capture in ipairs(machine:captures()) do
+        assert.is_nil(tags[capture.tag])
+        tags[capture.tag] = i
+      end
+      assert.equals(1, tags.first)
+      for i = 0, 63 do
+        assert.is_number(tags[("periodic_%03d"):format(i)])
+      end
+      listed = listed + 1
+      return listed >= 200 and periodic() >= 1000
+    end)
+  end)
+
   it("has a name of 1 to 64 printable characters", function()
     local machine = tiny_guest.start("load=0", finally)
     for _, tag in ipairs { "", "a\0b", "tab\tbed", "\255", ("x"):rep(65), "line\n" } do
