@@ -55,10 +55,9 @@ static void on_signal(int sig)
 	errno = saved;
 }
 
-/* SIGRTMIN itself is what vCPUs are kicked with. */
 static int break_signal(void)
 {
-	return SIGRTMIN + 1;
+	return SIGRTMIN;
 }
 
 static void on_break(int sig)

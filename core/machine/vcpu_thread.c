@@ -12,10 +12,8 @@
 #include "machine/internal.h"
 #include "machine/step.h"
 
-static int kick_signal(void)
-{
-	return SIGRTMIN;
-}
+/* Nobody else's, and no real-time signal: those get lost where the user has too many of them pending. */
+#define KICK_SIGNAL SIGURG
 
 /* Exists to interrupt KVM_RUN; there is nothing to do in it. */
 static void on_kick(int sig)
@@ -28,7 +26,7 @@ static void install_kick_handler(void)
 	struct sigaction action = { .sa_handler = on_kick };
 
 	sigemptyset(&action.sa_mask);
-	sigaction(kick_signal(), &action, NULL);
+	sigaction(KICK_SIGNAL, &action, NULL);
 }
 
 /* A string instruction's exit carries several accesses of one size. */
@@ -261,7 +259,7 @@ struct error *vcpu_thread_start(struct vcpu_thread *t)
 	sigset_t mask, old;
 
 	sigfillset(&mask);
-	sigdelset(&mask, kick_signal());
+	sigdelset(&mask, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &mask, &old);
 
 	int e = pthread_create(&t->thread, NULL, vcpu_thread_main, t);
@@ -282,7 +280,7 @@ void vcpu_thread_kick(struct vcpu_thread *t)
 {
 	vcpu_request_exit(&t->vcpu);
 	if (__atomic_load_n(&t->running, __ATOMIC_SEQ_CST))
-		pthread_kill(t->self, kick_signal());
+		pthread_kill(t->self, KICK_SIGNAL);
 }
 
 void vcpu_thread_join(struct vcpu_thread *t)

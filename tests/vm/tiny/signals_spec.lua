@@ -1,5 +1,6 @@
 -- A script that is interrupted, at any moment, ends with the right status and leaves nothing.
 local signal = require "posix.signal"
+local process = require "ktstr.process"
 local support = require "tests.vm.support"
 
 local BOOT = [[
@@ -99,6 +100,20 @@ describe("a script that was told of a signal", function()
     ]]):format(marker), signal.SIGINT, finally)
     assert.equals(130, r.status)
     assert.is_nil(io.open(marker))
+  end)
+end)
+
+describe("a user with as many signals pending as may be", function()
+  it("can stop and end machines all the same", function()
+    local path = support.temporary_file(BOOT .. [[
+      local vm = boot("count", { topology = "1n1l2c1t" })
+      vm:freeze()
+      vm:thaw()
+      print(vm:kill().exit_reason)
+    ]], finally)
+    local r = process.run({ "timeout", "-s", "KILL", "60", "bash", "-c", 'ulimit -i 0; exec "$0" script "$1"',
+      support.program, path }, { env = { KTSTR_TINY = support.tiny_kernel } })
+    assert.same({ 0, "ExternalKill\n", "" }, { r.status, r.stdout, r.stderr })
   end)
 end)
 
