@@ -1,10 +1,20 @@
--- A stock kernel's time stands still with it: for what it measures, for what waits, for its watchdogs.
+-- A stock kernel's time stands still with it: for what it measures, for what waits, for its watchdogs, at any
+-- moment from its first instruction on.
 local ktstr = require "ktstr"
+local boot = require "ktstr.boot"
+local core = require "ktstr.core"
+local initramfs = require "ktstr.initramfs"
+local kernels = require "ktstr.kernels"
+local modules = require "ktstr.modules"
 local report = require "ktstr.report"
 local time = require "posix.time"
+local vms = require "ktstr.vm"
 local guest_load = require "tests.vm.guest_load"
 local kernel_log = require "tests.vm.kernel_log"
 
+local TOPOLOGY = "1n1l4c1t"
+local CPUS = 4
+local TIMEOUT_S = 1200
 local BOUND_S = 120 -- ends what hangs, no more
 local LEAK_S = 0.05 -- what a guest may see of a freeze
 -- How exactly a clock is to be known, and how often it is read for it.
@@ -17,6 +27,64 @@ end
 
 local function dmesg(vm)
   return vm:exec({ "dmesg", "-r" }).stdout
+end
+
+-- The two kinds of machine, by the guest's clock; booted when first asked for.
+local machines = {}
+
+teardown(function()
+  for _, machine in pairs(machines) do
+    machine.vm:kill()
+  end
+end)
+
+-- A machine as ktstr.boot makes it, of which the first instruction is still to come.
+local function new_vm(options)
+  local t = ktstr.topology(TOPOLOGY)
+  local kernel = kernels.resolve()
+  local archive = initramfs.build {
+    channel_modules = modules.for_channel(kernel.modules),
+    module_directory = "/lib/modules/" .. kernel.release,
+  }
+  return vms.new(core.machine {
+    kernel = kernel.path,
+    initrd = archive,
+    cmdline = "console=ttyS0 loglevel=5 panic=-1",
+    topology = t:for_machine(boot.memory(nil, t, archive:size())),
+    kaslr = true,
+    la57 = false,
+    timeout = options.timeout,
+    invariant_tsc = options.invariant_tsc,
+  }, { topology = t, timeout = options.timeout })
+end
+
+local boots = {}
+
+boots["kvm-clock"] = function()
+  return { vm = ktstr.boot { topology = TOPOLOGY, timeout = TIMEOUT_S, invariant_tsc = false } }
+end
+
+-- Frozen all the time, until its agent is there.
+boots.tsc = function()
+  local vm = new_vm { timeout = TIMEOUT_S, invariant_tsc = true }
+  local freezes = 0
+  vm.machine:start()
+  repeat
+    vm:freeze()
+    vm:thaw()
+    freezes = freezes + 1
+    vm.channel:pump(freezes * 7 % 32 / 1000)
+  until vm.channel.ready or vm.channel.ended
+  assert.is_false(vm.channel.ended, vm:console())
+  return { vm = vm, freezes = freezes }
+end
+
+local function machine_of(clock)
+  if not machines[clock] then
+    machines[clock] = boots[clock]()
+    machines[clock].log = dmesg(machines[clock].vm)
+  end
+  return machines[clock]
 end
 
 -- The guest's CLOCK_MONOTONIC less the time that the machine has run, in seconds: at least, at most. Each
@@ -77,7 +145,8 @@ local function assert_monotonic_stood(before_least, before_most, after_least, af
   end
 end
 
-local function assert_unnoticed(vm, log_of_boot, seconds, watched)
+local function assert_unnoticed(vm, seconds, watched)
+  local log = dmesg(vm)
   local load = guest_load.start(vm)
   local before_least, before_most = clock_offset(vm)
   local sleeper = start_sleeper(vm)
@@ -104,49 +173,61 @@ local function assert_unnoticed(vm, log_of_boot, seconds, watched)
     assert.is_true(row.units_min > 0, name)
     assert.is_true(row.max_gap_ms < seconds * 1000, ("%s: a gap of %.0f ms"):format(name, row.max_gap_ms))
   end
-  assert.same({}, kernel_log.complaints_only_in(dmesg(vm), log_of_boot))
+  assert.same({}, kernel_log.complaints_only_in(dmesg(vm), log))
   assert_monotonic_stood(before_least, before_most, after_least, after_most)
 end
 
-for _, case in ipairs {
-  { invariant_tsc = true, clock = "tsc" },
-  { invariant_tsc = false, clock = "kvm-clock" },
-} do
-  describe("a freeze of a machine whose clock is " .. case.clock, function()
-    local vm, log_of_boot
+describe("a boot", function()
+  it("does not notice that it is frozen every few milliseconds", function()
+    local frozen, ordinary = machine_of "tsc", machine_of "kvm-clock"
+    assert.is_true(frozen.freezes > 100, frozen.freezes .. " freezes")
+    assert.equals(CPUS .. "\n", frozen.vm:exec({ "nproc" }).stdout)
+    assert.same({}, kernel_log.complaints_only_in(frozen.log, ordinary.log))
+  end)
 
-    lazy_setup(function()
-      vm = ktstr.boot { topology = "1n1l4c1t", timeout = 3600, invariant_tsc = case.invariant_tsc }
-      log_of_boot = dmesg(vm)
+  it("has a timeout that stands still while it is frozen", function()
+    local vm = new_vm { timeout = 1 }
+    vm.machine:start()
+    vm:freeze()
+    sleep(1.5)
+    assert.is_true(vm:is_frozen())
+    vm:thaw()
+    vm:freeze()
+    vm:thaw()
+    vm.channel:wait(function()
+      return vm.channel.ended
     end)
+    local r = vm:shutdown()
+    assert.same({ "Timeout", true }, { r.exit_reason, r.timed_out })
+  end)
+end)
 
-    teardown(function()
-      if vm then
-        vm:kill()
-      end
-    end)
-
-    local function has_clock()
-      return vm:read "/sys/devices/system/clocksource/clocksource0/current_clocksource" == case.clock .. "\n"
+for _, clock in ipairs { "tsc", "kvm-clock" } do
+  describe("a freeze of a machine whose clock is " .. clock, function()
+    local function assert_unnoticed_for(seconds, watched)
+      local vm = machine_of(clock).vm
+      local path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+      assert.equals(clock .. "\n", vm:read(path))
+      assert_unnoticed(vm, seconds, watched)
+      assert.equals(clock .. "\n", vm:read(path))
     end
 
     it("goes unnoticed when it takes 5 s", function()
-      assert.is_true(has_clock())
-      assert_unnoticed(vm, log_of_boot, 5, 1)
-      assert.is_true(has_clock())
+      assert_unnoticed_for(5, 0.1)
     end)
 
     it("goes unnoticed when it takes a minute #slow", function()
-      assert.is_true(has_clock())
-      assert_unnoticed(vm, log_of_boot, 60, 30)
-      assert.is_true(has_clock())
-    end)
-
-    it("does not keep the machine from being killed", function()
-      vm:freeze()
-      local result = vm:kill()
-      assert.same({ "ExternalKill", false }, { result.exit_reason, result.timed_out })
-      assert.is_false(vm:is_frozen())
+      assert_unnoticed_for(60, 30)
     end)
   end)
 end
+
+describe("a frozen machine", function()
+  it("can be killed", function()
+    local vm = machine_of("kvm-clock").vm
+    vm:freeze()
+    local result = vm:kill()
+    assert.same({ "ExternalKill", false }, { result.exit_reason, result.timed_out })
+    assert.is_false(vm:is_frozen())
+  end)
+end)
