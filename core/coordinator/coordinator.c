@@ -249,7 +249,8 @@ static void on_ended(void *ctx, u32 events)
 /* The rings do not change any more: when no queue has work, everything the guest said was read. */
 static bool is_drained(struct coordinator *c)
 {
-	if (__atomic_load_n(&c->starved, __ATOMIC_SEQ_CST) || has_unanswered_request(c))
+	if (__atomic_load_n(&c->starved, __ATOMIC_SEQ_CST) || has_unanswered_request(c) ||
+	    __atomic_load_n(&c->requests, __ATOMIC_ACQUIRE) & REQUEST_RESUME)
 		return false;
 	for (u32 i = 0; i < CONSOLE_QUEUES; i++) {
 		struct pollfd p = { .fd = c->queues[i].fd.fd, .events = POLLIN };
