@@ -61,7 +61,7 @@ static void resume_the_rest(struct coordinator *c)
 	c->frozen_total_ns += now - c->frozen_at_ns;
 	if (c->deadline_left_ns && !c->draining)
 		loop_set_timer(&c->loop, &c->deadline, now + c->deadline_left_ns);
-	// Of a machine that ends nobody reads them; and a vCPU that has not come back from a step is not to be waited for.
+	// When the machine ends nobody reads them, and a vCPU that has not come back from a step is not parked.
 	if (!machine_has_stop(c->machine))
 		machine_resume_clocks(c->machine);
 	resume_queues(c);
