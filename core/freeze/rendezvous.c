@@ -152,6 +152,15 @@ static u32 count_missing(const struct rendezvous *r)
 	return count;
 }
 
+// A thread that has ended may have been counted, and then nobody tells of the last of the others.
+static u64 turn_ns(const struct rendezvous *r)
+{
+	for (u32 i = 0; i < r->count; i++)
+		if (is_gone(r, i))
+			return NSEC_PER_MSEC;
+	return LOOP_FOREVER;
+}
+
 struct error *rendezvous_wait(struct rendezvous *r, struct loop *loop, u64 timeout_ns, bool (*give_up)(void *ctx),
 			      void *ctx)
 {
@@ -175,7 +184,7 @@ struct error *rendezvous_wait(struct rendezvous *r, struct loop *loop, u64 timeo
 		if (w.timed_out)
 			return error_create(ERROR_TIMEOUT, "%u of %u threads did not stop within %.3f s",
 					    count_missing(r), r->count, (double)timeout_ns / NSEC_PER_SEC);
-		err = loop_run_once(loop, LOOP_FOREVER);
+		err = loop_run_once(loop, turn_ns(r));
 		if (err)
 			return err;
 	}

@@ -177,6 +177,47 @@ static void a_thread_that_ends_instead_of_parking_is_not_waited_for(void **state
 	assert_false(rendezvous_is_missing(&rig->r, 0));
 }
 
+struct end_and_park {
+	struct rig *rig;
+	struct loop_timer step, alarm;
+	bool late;
+};
+
+// One of two ends, then the other one parks.
+static void end_first_then_park_third(void *ctx)
+{
+	struct end_and_park *e = ctx;
+
+	end_first(e->rig);
+	pthread_join(e->rig->vcpus[0].thread, NULL);
+	e->rig->vcpus[0].joined = true;
+	let_go(&e->rig->vcpus[2]);
+}
+
+static void note_late(void *ctx)
+{
+	((struct end_and_park *)ctx)->late = true;
+}
+
+static void the_last_one_is_noticed_after_another_has_ended(void **state)
+{
+	struct rig *rig = *state;
+	struct end_and_park e = {
+		.rig = rig,
+		.step = { .fn = end_first_then_park_third, .ctx = &e },
+		.alarm = { .fn = note_late, .ctx = &e },
+	};
+
+	hold(&rig->vcpus[0]);
+	hold(&rig->vcpus[2]);
+	rendezvous_begin(&rig->r);
+	loop_set_timer(&rig->loop, &e.step, clock_now_ns());
+	loop_set_timer(&rig->loop, &e.alarm, clock_deadline_ns(20 * NSEC_PER_SEC));
+	fine(wait_for_all(rig, LONG));
+	assert_false(e.late);
+	loop_cancel_timer(&rig->loop, &e.alarm);
+}
+
 static bool count_turn(void *ctx)
 {
 	(*(u32 *)ctx)++;
@@ -381,6 +422,7 @@ int main(void)
 		TEST(a_thread_that_comes_late_into_the_next_freeze_is_waited_for),
 		TEST(the_loops_other_sources_and_timers_are_served_while_it_waits),
 		TEST(a_thread_that_ends_instead_of_parking_is_not_waited_for),
+		TEST(the_last_one_is_noticed_after_another_has_ended),
 		TEST(a_wakeup_that_was_left_behind_is_no_acknowledgement_and_is_used_up),
 		TEST(a_wait_can_be_given_up_and_stays_frozen),
 		TEST(a_wait_leaves_nothing_in_the_loop_however_it_ends),
