@@ -121,8 +121,10 @@ static struct error *stop_the_world(struct coordinator *c)
 
 	struct error *err = rendezvous_wait(r, &c->loop, c->patience_ns, freeze_turn, c);
 
-	if (!err && machine_has_stop(c->machine))
-		err = error_create(ERROR_ENDED, "the machine has ended");
+	if (machine_has_stop(c->machine)) {
+		error_destroy(err);
+		return error_create(ERROR_ENDED, "the machine has ended");
+	}
 	if (err)
 		return error_code(err) == ERROR_TIMEOUT ? did_not_park(c, err) : err;
 	stop_the_rest(c);

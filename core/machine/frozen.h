@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the coordinator does with a machine that it stops: its rendezvous, its clocks, its vCPUs' state.
- * Depends on machine.h and freeze. For the coordinator's thread alone.
+ * Depends on machine.h and freeze. For the coordinator's thread, but where it says otherwise.
  * But for the rendezvous itself, everything here is for a machine whose vCPUs are all parked.
  */
 #ifndef MACHINE_FROZEN_H
@@ -13,6 +13,7 @@
 #include "kvm/memory.h"
 #include "machine/machine.h"
 
+/* Any thread; rendezvous.h says what it may do with it. */
 struct rendezvous *machine_rendezvous(struct machine *m);
 
 /* Where the vCPU was when last seen, in words, without waiting for it: its last exit, its rip then. Any time. */
@@ -38,7 +39,7 @@ MUST_CHECK struct error *machine_begin_step(struct machine *m, u32 cpu, u32 coun
 void machine_cancel_step(struct machine *m, u32 cpu);
 MUST_CHECK struct error *machine_end_step(struct machine *m, u32 cpu, u32 *executed);
 
-/* For tests: the vCPU does not acknowledge a freeze until then (clock_now_ns()). */
+/* For tests: the vCPU does not acknowledge a freeze until then (clock_now_ns()). Any thread. */
 MUST_CHECK struct error *machine_make_deaf(struct machine *m, u32 cpu, u64 until_ns);
 
 #endif

@@ -403,6 +403,13 @@ describe("a vCPU that does not park", function()
     assert.equals("ExternalKill", tiny_guest.finish(machine).exit_reason)
   end)
 
+  it("does not put off the end of the run", function()
+    local machine = counting { cpus = 2, timeout = 0.5 }
+    machine:test_hook("deaf", 1, 1000)
+    assert.equals("the machine has ended", refused("ended", machine.freeze, machine).message)
+    assert.equals("Timeout", tiny_guest.finish(machine).exit_reason)
+  end)
+
   it("is refused as a name for what is not there", function()
     local machine = counting()
     refused("invalid", machine.test_hook, machine, "deaf", 1, 1)
