@@ -113,10 +113,12 @@ static struct error *did_not_park(struct coordinator *c, struct error *timeout)
 			    machine_cpus(c->machine), (double)c->patience_ns / NSEC_PER_SEC, where);
 }
 
-static struct error *stop_the_world(struct coordinator *c)
+/* What the guard is to undo begins with it. */
+static struct error *stop_the_world(struct coordinator *c, struct world_guard *guard)
 {
 	struct rendezvous *r = machine_rendezvous(c->machine);
 
+	guard->coordinator = c;
 	rendezvous_begin(r);
 
 	struct error *err = rendezvous_wait(r, &c->loop, c->patience_ns, freeze_turn, c);
@@ -162,8 +164,8 @@ struct error *freeze(struct coordinator *c, enum freeze_source source,
 		return freeze_reject(c, source);
 
 	CLEANUP(thaw)
-	struct world_guard world = { c };
-	struct error *err = stop_the_world(c);
+	struct world_guard world = { 0 };
+	struct error *err = stop_the_world(c, &world);
 
 	if (!err)
 		err = visit(c, arg);
