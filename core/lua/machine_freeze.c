@@ -59,30 +59,34 @@ struct visit {
 	struct visit *outer;
 };
 
+/* Lua's memory, so that a visit can be noted, and forgotten, without asking Lua for any. */
+struct visits {
+	struct visit *innermost;
+};
+
 /* NULL before the first visit. */
-static struct visit **find_visits(lua_State *L)
+static struct visits *find_visits(lua_State *L)
 {
 	lua_pushlightuserdata(L, (void *)&visits_key);
 	lua_rawget(L, LUA_REGISTRYINDEX);
 
-	struct visit **innermost = lua_touserdata(L, -1);
+	struct visits *visits = lua_touserdata(L, -1);
 
 	lua_pop(L, 1);
-	return innermost;
+	return visits;
 }
 
-/* Memory of Lua's, so that a visit can be noted, and forgotten, without asking Lua for any. */
-static struct visit **make_visits(lua_State *L)
+static struct visits *make_visits(lua_State *L)
 {
-	struct visit **innermost = find_visits(L);
+	struct visits *visits = find_visits(L);
 
-	if (innermost)
-		return innermost;
+	if (visits)
+		return visits;
 	lua_pushlightuserdata(L, (void *)&visits_key);
-	innermost = lua_newuserdata(L, sizeof(*innermost));
-	*innermost = NULL;
+	visits = lua_newuserdata(L, sizeof(*visits));
+	visits->innermost = NULL;
 	lua_rawset(L, LUA_REGISTRYINDEX);
-	return innermost;
+	return visits;
 }
 
 /* Also when the function has caught the error that told it so. */
@@ -93,9 +97,9 @@ static bool visit_is_over(const struct visit *v)
 
 bool machine_visit_is_over(lua_State *L)
 {
-	struct visit **innermost = find_visits(L);
+	const struct visits *visits = find_visits(L);
 
-	for (const struct visit *v = innermost ? *innermost : NULL; v; v = v->outer)
+	for (const struct visit *v = visits ? visits->innermost : NULL; v; v = v->outer)
 		if (visit_is_over(v))
 			return true;
 	return false;
@@ -114,19 +118,19 @@ static int lua_machine_frozen(lua_State *L)
 	// A compiled loop looks at no hook, so nothing could end it. What fn calls is compiled as ever.
 	luaJIT_setmode(L, 3, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
 
-	struct visit **innermost = make_visits(L);
+	struct visits *visits = make_visits(L);
 	struct visit visit = {
 		.lm = lm,
 		.expirations = coordinator_expirations(lm->coordinator),
-		.outer = *innermost,
+		.outer = visits->innermost,
 	};
 
 	bind_check(L, coordinator_freeze(lm->coordinator, limit));
-	*innermost = &visit;
+	visits->innermost = &visit;
 
 	int failed = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
 
-	*innermost = visit.outer;
+	visits->innermost = visit.outer;
 
 	// fn may have ended the machine, or thawed it itself.
 	if (lm->coordinator)
