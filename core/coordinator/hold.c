@@ -112,7 +112,7 @@ static void serve_held(struct coordinator *c, struct holding *h)
 	call_slot_answer(&c->call, err, result);
 }
 
-/* Fails only when the machine ends. */
+/* Until main's thaw, its limit, or the machine's end. Fails when nobody waits for it any more. */
 static struct error *hold(struct coordinator *c, void *arg)
 {
 	const struct call *freeze_call = arg;
