@@ -54,6 +54,15 @@ static void resume_queues(struct coordinator *c)
 	}
 }
 
+/* Said once, when it is known. */
+static void warn_of_clocks(struct coordinator *c)
+{
+	if (c->warned_of_clocks || machine_clocks_are_exact(c->machine))
+		return;
+	c->warned_of_clocks = true;
+	coordinator_warn(c, "this host's KVM cannot hold the guest's TSC: the guest sees the time of a freeze pass");
+}
+
 static void resume_the_rest(struct coordinator *c)
 {
 	u64 now = clock_now_ns();
@@ -64,6 +73,7 @@ static void resume_the_rest(struct coordinator *c)
 	// When the machine ends nobody reads them, and a vCPU that has not come back from a step is not parked.
 	if (!machine_has_stop(c->machine))
 		machine_resume_clocks(c->machine);
+	warn_of_clocks(c);
 	resume_queues(c);
 	c->frozen = false;
 	// What main has sent meanwhile.
@@ -127,8 +137,10 @@ static struct error *stop_the_world(struct coordinator *c, struct world_guard *g
 		error_destroy(err);
 		return error_create(ERROR_ENDED, "the machine has ended");
 	}
-	if (err)
+	// The last one may have come with the timeout.
+	if (err && !rendezvous_is_complete(r))
 		return error_code(err) == ERROR_TIMEOUT ? did_not_park(c, err) : err;
+	error_destroy(err);
 	stop_the_rest(c);
 	return NULL;
 }

@@ -58,6 +58,7 @@ struct coordinator {
 	u64 started_ns, frozen_at_ns, frozen_total_ns;
 	u64 patience_ns; /* of a rendezvous */
 	bool thaw_is_awaited; /* by main */
+	bool warned_of_clocks;
 	struct loop_timer stuck_timer; /* looks whether every vCPU has left its park */
 	struct snapshot_request asked; /* a guest's request that is to be carried out */
 	bool is_asked;

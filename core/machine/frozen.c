@@ -86,6 +86,11 @@ void machine_resume_clocks(struct machine *m)
 		timer_rewind(&m->vcpus[i].vcpu, &m->vcpus[i].timer);
 }
 
+bool machine_clocks_are_exact(const struct machine *m)
+{
+	return clocks_are_exact(&m->clocks);
+}
+
 u64 machine_clock_ns(const struct machine *m)
 {
 	return m->clocks.clock_ns;

@@ -22,6 +22,8 @@ void machine_describe_cpu(struct machine *m, u32 cpu, char *buffer, size_t size)
 /* The guest's time stands from the one to the other. */
 void machine_stop_clocks(struct machine *m);
 void machine_resume_clocks(struct machine *m);
+/* False, after the first freeze, where the guest's time does not stand still in all its clocks. */
+bool machine_clocks_are_exact(const struct machine *m);
 /* kvmclock as it stands, ns. */
 u64 machine_clock_ns(const struct machine *m);
 
