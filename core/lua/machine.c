@@ -215,7 +215,7 @@ static int machine_gc(lua_State *L)
 	release(lm);
 	free(lm->mail);
 	lm->mail = NULL;
-	capture_store_deinit(&lm->captures);
+	capture_store_clear(&lm->captures); // and usable: a script may call this, and go on
 	buf_deinit(&lm->console);
 	buf_deinit(&lm->last_words);
 	return 0;
