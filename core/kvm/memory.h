@@ -29,6 +29,18 @@ struct guest_memory {
  * (4 GiB). ERROR_NO_MEMORY when the host cannot. Units: bytes.
  */
 MUST_CHECK struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end);
+/*
+ * The same with a file's contents, mapped privately: what the guest writes stays its own. The byte at guest-physical
+ * address 0 is the file's first, the one at hole_end follows the one before hole_start. ERROR_FORMAT when the file
+ * is shorter than size. fd may be closed afterwards; the file must not change as long as the memory lives.
+ */
+MUST_CHECK struct error *guest_memory_init_file(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end,
+						int fd);
+/*
+ * Makes its contents the file's, whatever they were. For memory that nobody uses at that moment; a KVM that shadows
+ * the guest's page tables has to be told (vm_reset_slots()).
+ */
+MUST_CHECK struct error *guest_memory_refill(struct guest_memory *m, int fd);
 void guest_memory_deinit(struct guest_memory *m);
 /*
  * Asks for huge pages, for what has not been touched yet. Best done when the guest has been loaded: the few

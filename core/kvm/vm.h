@@ -57,6 +57,12 @@ void vm_deinit(struct vm *vm);
 /* Adds, changes or (size 0) removes a slot; flags as KVM_MEM_*. Those below vm->slots are memory's. */
 MUST_CHECK struct error *vm_set_slot(const struct vm *vm, u32 slot, u64 gpa, u64 size, void *hva, u32 flags);
 
+/*
+ * Takes memory's slots out and puts them in again, so that KVM forgets what it derived from their contents. While
+ * no vCPU runs.
+ */
+MUST_CHECK struct error *vm_reset_slots(const struct vm *vm, const struct guest_memory *memory);
+
 /* Level of a PIC or IOAPIC line (in-kernel irqchip only). */
 MUST_CHECK struct error *vm_set_irq_line(const struct vm *vm, u32 gsi, bool level);
 

@@ -38,7 +38,7 @@ struct wire_header {
 
 enum wire_type {
 	/* Guest to host. */
-	MSG_SYS_RDY = 0x53524459, /* "SRDY": attributes VERSION, RELEASE, PID (agent ready, answers ops) */
+	MSG_SYS_RDY = 0x53524459, /* "SRDY": attributes VERSION, RELEASE, PID, after a restore RUN_ID (answers ops) */
 	MSG_LIFECYCLE = 0x4c494645, /* "LIFE": struct wire_lifecycle, then REASON if there is one */
 	MSG_SCENARIO_START = 0x53435354, /* "SCST" */
 	MSG_SCENARIO_END = 0x5343454e, /* "SCEN" */
@@ -188,6 +188,12 @@ enum wire_op {
 	OP_SELF = 15,
 	/* Replies at once, with nothing: a round trip. */
 	OP_PING = 16,
+	/*
+	 * The machine goes on from a saved one: RUN_ID (its name, new), REALTIME_NS (the host's clock now), ENTROPY
+	 * (64 bytes or more). The agent feeds the random pool and reseeds it, sets the clock, and only then sends
+	 * SYS_RDY, with RUN_ID; then it replies. Frames before that SYS_RDY belong to the earlier run.
+	 */
+	OP_RESTORED = 17,
 };
 
 struct wire_write {
@@ -201,6 +207,7 @@ enum wire_write_flag {
 	WRITE_TRUNCATE = 1 << 0, /* cut the file to nothing first */
 	WRITE_APPEND = 1 << 1, /* offset is not used */
 	WRITE_MKDIR = 1 << 2, /* make the directories above it */
+	WRITE_REPLACE = 1 << 3, /* whatever is there (a link to something else) is removed first, not written into */
 };
 
 struct wire_param {
@@ -245,6 +252,9 @@ enum wire_attr {
 	ATTR_RUNTIME_NS = 34, /* u64: these three go with POLICY 6 (DEADLINE), which needs them */
 	ATTR_DEADLINE_NS = 35, /* u64 */
 	ATTR_PERIOD_NS = 36, /* u64 */
+	ATTR_RUN_ID = 37, /* string: 32 hexadecimal digits */
+	ATTR_REALTIME_NS = 38, /* u64: CLOCK_REALTIME */
+	ATTR_ENTROPY = 39, /* u64 array: random bytes */
 };
 
 /* All times in nanoseconds; what could not be measured is WIRE_UNKNOWN. */

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * All that KVM keeps of a vCPU and of its in-kernel interrupt controllers, as bytes, and back.
+ * Depends on base, kvm.h, vm.h, vcpu.h. For vCPUs that are parked (or have never run), from any one thread.
+ * The TSC, its deadline and the kvmclock are not in here: they are set as after a freeze (freeze/clocks.h).
+ *
+ * The bytes are checked before anything is set: a short, long or senseless section is ERROR_FORMAT, and the vCPU
+ * is as it was. What KVM then refuses is ERROR_UNSUPPORTED, and names the register (the MSR by its number).
+ */
+#ifndef KVM_VCPU_STATE_H
+#define KVM_VCPU_STATE_H
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "kvm/kvm.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+
+/* The MSRs that KVM says belong to a vCPU's state (KVM_GET_MSR_INDEX_LIST), without the TSC and its deadline. */
+struct msr_list {
+	u32 count;
+	u32 *index;
+};
+
+MUST_CHECK struct error *msr_list_init(struct msr_list *list, const struct kvm *kvm);
+void msr_list_deinit(struct msr_list *list);
+
+/*
+ * MP state, general and special registers, XSAVE area, XCRs, debug registers, local APIC (where KVM has it), MSRs,
+ * pending events; read in the order that settles what is pending. An MSR that KVM lists and does not read is left
+ * out.
+ */
+MUST_CHECK struct error *vcpu_save(const struct vcpu *vcpu, const struct msr_list *msrs, struct buf *out);
+/* In the order that KVM needs; the vCPU's CPUID has been set. An MSR that is refused and reads the same is fine. */
+MUST_CHECK struct error *vcpu_load(const struct vcpu *vcpu, struct reader *in);
+
+/* Both PICs and the IOAPIC; nothing (an empty section) where they are not the kernel's. */
+MUST_CHECK struct error *vm_save_irqchip(const struct vm *vm, struct buf *out);
+MUST_CHECK struct error *vm_load_irqchip(const struct vm *vm, struct reader *in);
+
+#endif
