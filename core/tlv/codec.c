@@ -168,6 +168,9 @@ const struct attr_info attr_infos[] = {
 	ATTR(RUNTIME_NS, U64),
 	ATTR(DEADLINE_NS, U64),
 	ATTR(PERIOD_NS, U64),
+	ATTR(RUN_ID, STRING),
+	ATTR(REALTIME_NS, U64),
+	ATTR(ENTROPY, U64_ARRAY),
 };
 
 const u32 attr_info_count = ARRAY_SIZE(attr_infos);

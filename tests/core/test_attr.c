@@ -14,7 +14,7 @@ static void the_table_has_no_holes(void **state)
 		assert_int_equal(attr_infos[i].type, i + 1);
 		assert_ptr_equal(attr_info_by_name(attr_infos[i].name), &attr_infos[i]);
 	}
-	assert_int_equal(attr_info_count, ATTR_PERIOD_NS);
+	assert_int_equal(attr_info_count, ATTR_ENTROPY);
 	assert_null(attr_info_by_type(0));
 	assert_null(attr_info_by_type(attr_info_count + 1));
 	assert_null(attr_info_by_name("NO_SUCH"));
