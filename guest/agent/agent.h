@@ -27,6 +27,7 @@ struct captures;
 struct agent {
 	bool init; /* PID 1 of a machine, not a process under test */
 	const char *cgroup_root; /* "/sys/fs/cgroup" */
+	const char *random_path; /* "/dev/urandom" */
 	int epoll_fd, signal_fd, null_fd;
 	struct source signal_source;
 	struct rlimit files; /* what children get back */

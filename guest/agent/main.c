@@ -2,7 +2,7 @@
 /*
  * The agent: PID 1 of a machine under test. Under test itself it is an ordinary process:
  *
- *     agent --port FD [--last-words FD] [--cgroup-root DIR] [--socket PATH]
+ *     agent --port FD [--last-words FD] [--cgroup-root DIR] [--random PATH] [--socket PATH]
  *
  * with a socket for the port, no mounts and no machine to end; all else is the same code.
  */
@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -21,6 +20,7 @@
 #include "agent/crash.h"
 #include "agent/local.h"
 #include "agent/module.h"
+#include "agent/restored.h"
 #include "agent/setup.h"
 #include "agent/shutdown.h"
 
@@ -31,18 +31,6 @@ static void send_started(struct agent *agent)
 	memcpy(port_frame(&agent->port, sizeof(phase)), &phase, sizeof(phase));
 	port_frame_done(&agent->port, MSG_LIFECYCLE, sizeof(phase));
 	port_flush(&agent->port);
-}
-
-static void send_ready(struct agent *agent)
-{
-	struct attr_writer w = attr_writer_init(port_frame(&agent->port, REPLY_SMALL), REPLY_SMALL);
-	struct utsname name;
-
-	uname(&name);
-	attr_put_u32(&w, ATTR_VERSION, WIRE_VERSION);
-	attr_put_string(&w, ATTR_RELEASE, name.release);
-	attr_put_u32(&w, ATTR_PID, (u32)getpid());
-	port_frame_done(&agent->port, MSG_SYS_RDY, w.size);
 }
 
 static void take_port(struct agent *agent, int fd, bool stream)
@@ -82,7 +70,7 @@ _Noreturn static void run_as_init(struct agent *agent)
 	take_port(agent, fd, false);
 	setup_rest(agent);
 	take_captures(agent, LOCAL_SOCKET);
-	send_ready(agent);
+	send_ready(agent, NULL);
 	agent_run(agent);
 	setup_power_off();
 }
@@ -99,7 +87,7 @@ static int run_as_process(struct agent *agent, int port_fd, int last_words_fd, c
 	take_port(agent, port_fd, true);
 	if (socket)
 		take_captures(agent, socket);
-	send_ready(agent);
+	send_ready(agent, NULL);
 	agent_run(agent);
 	kill_everything(agent);
 	return !agent->shutdown.exit_sent;
@@ -107,7 +95,7 @@ static int run_as_process(struct agent *agent, int port_fd, int last_words_fd, c
 
 int main(int argc, char **argv)
 {
-	static struct agent agent = { .cgroup_root = "/sys/fs/cgroup" };
+	static struct agent agent = { .cgroup_root = "/sys/fs/cgroup", .random_path = "/dev/urandom" };
 	int port_fd = -1, last_words_fd = -1;
 	const char *socket = NULL;
 
@@ -122,6 +110,8 @@ int main(int argc, char **argv)
 			last_words_fd = atoi(argv[i + 1]);
 		else if (!strcmp(argv[i], "--cgroup-root"))
 			agent.cgroup_root = argv[i + 1];
+		else if (!strcmp(argv[i], "--random"))
+			agent.random_path = argv[i + 1];
 		else if (!strcmp(argv[i], "--socket"))
 			socket = argv[i + 1];
 	}

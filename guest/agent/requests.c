@@ -8,6 +8,7 @@
 #include "agent/files.h"
 #include "agent/helper.h"
 #include "agent/program.h"
+#include "agent/restored.h"
 #include "agent/self.h"
 #include "agent/shutdown.h"
 #include "agent/workers.h"
@@ -58,6 +59,8 @@ static op_handler find_handler(u32 op)
 		return op_self;
 	case OP_PING:
 		return op_ping;
+	case OP_RESTORED:
+		return op_restored;
 	}
 	return NULL;
 }
