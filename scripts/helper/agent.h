@@ -24,6 +24,12 @@
 #define SHARE_USR SHARES "/usr"
 
 /*
+ * Where warm machines are kept (KTSTR_WARM_DIR): memory of the helper, since 9p has neither holes nor files
+ * without a name nor locks that others see. All commands share it; it lives as long as the helper.
+ */
+#define WARM "/run/ktstr-warm"
+
+/*
  * cache=readahead keeps nothing of a closed file. (cache=none would neither of an open one, but
  * reads mapped files page by page, at a tenth of the speed.) Writes go through to the host.
  */

@@ -134,9 +134,14 @@ working_directory() {
 
 environment() {
 	export ODD=$'two\nlines, "quotes" $dollar \x01\xff' EMPTY=''
-	env -0 | grep -zv '^_=' | sort -z >wanted
+	# Warm machines have a place of their own in the helper, whatever the caller's is.
+	export KTSTR_WARM_DIR=/nowhere KTSTR_WARM_LIMIT=1T
+	env -0 | grep -zv '^_=' | grep -zv '^KTSTR_WARM_' | sort -z >wanted
 	helper env -0 | grep -zv '^_=' | sort -z >got
-	cmp <(grep -zv '^KTSTR_IN_HELPER=1$' got) wanted && grep -zq '^KTSTR_IN_HELPER=1$' got
+	unset KTSTR_WARM_DIR KTSTR_WARM_LIMIT
+	cmp <(grep -zvE '^KTSTR_(IN_HELPER|WARM_DIR|WARM_LIMIT)=' got) wanted &&
+		grep -zq '^KTSTR_IN_HELPER=1$' got && grep -zq '^KTSTR_WARM_DIR=/run/ktstr-warm$' got &&
+		grep -zqE '^KTSTR_WARM_LIMIT=[1-9][0-9]*M$' got
 }
 
 arguments() {
@@ -378,6 +383,75 @@ prepare_interrupted() {
 	done
 }
 
+# A file that has no name first, is mostly hole, is mapped privately and only then gets its name.
+warm_files() {
+	cat >warm.c <<-'END'
+		#include <fcntl.h>
+		#include <stdio.h>
+		#include <stdlib.h>
+		#include <string.h>
+		#include <sys/mman.h>
+		#include <sys/stat.h>
+		#include <unistd.h>
+		#define SIZE (512L << 20)
+		#define TRY(x) do { if (!(x)) { perror(#x); return 1; } } while (0)
+		int main(void)
+		{
+			const char *dir = getenv("KTSTR_WARM_DIR");
+			char name[64], path[256], byte = 0;
+			struct stat st;
+			int fd = open(dir, O_TMPFILE | O_RDWR, 0600);
+			TRY(fd >= 0);
+			TRY(ftruncate(fd, SIZE) == 0);
+			TRY(pwrite(fd, "saved", 5, SIZE / 2) == 5);
+			TRY(fstat(fd, &st) == 0 && st.st_blocks * 512 < 1 << 20);
+			TRY(lseek(fd, 0, SEEK_DATA) == SIZE / 2);
+			TRY(lseek(fd, SIZE / 2, SEEK_HOLE) < SIZE);
+			char *shared = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			TRY(shared != MAP_FAILED);
+			char *map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+			TRY(map != MAP_FAILED);
+			shared[SIZE / 2 + 4] = 't';
+			TRY(memcmp(map + SIZE / 2, "savet", 5) == 0);
+			map[0] = 'x';
+			map[SIZE / 2] = 'S';
+			TRY(pread(fd, &byte, 1, SIZE / 2) == 1 && byte == 's');
+			TRY(fstat(fd, &st) == 0 && st.st_nlink == 0 && st.st_blocks * 512 < 1 << 20);
+			snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+			snprintf(path, sizeof(path), "%s/named", dir);
+			TRY(linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0);
+			TRY(stat(path, &st) == 0 && st.st_nlink == 1 && st.st_size == SIZE);
+			return 0;
+		}
+	END
+	${CC:-cc} -D_GNU_SOURCE -Wall -o warm warm.c && helper sh -c 'rm -f $KTSTR_WARM_DIR/named; ./warm'
+}
+
+warm_files_stay() {
+	local pid status
+	helper sh -c 'echo kept >$KTSTR_WARM_DIR/kept' && [ "$(helper sh -c 'cat $KTSTR_WARM_DIR/kept')" = kept ] ||
+		return 1
+	rm -f up
+	mkfifo go
+	helper_job sh -c 'exec 4>$KTSTR_WARM_DIR/kept && flock 4 && touch up && cat' <go &
+	pid=$!
+	exec 5>go
+	wait_until 20 test -e up || return 1
+	expect_status 1 helper sh -c 'flock -n $KTSTR_WARM_DIR/kept true'
+	status=$?
+	exec 5>&-
+	wait $pid && [ $status = 0 ] && helper sh -c 'flock -n $KTSTR_WARM_DIR/kept rm $KTSTR_WARM_DIR/kept'
+}
+
+# More than the room there is, and more than KTSTR_WARM_LIMIT is room: the helper survives the first.
+warm_room() {
+	local script='
+		cd $KTSTR_WARM_DIR && stat -f -c "%b %S" . && echo $KTSTR_WARM_LIMIT &&
+		{ fallocate -l $KTSTR_WARM_LIMIT within && ! fallocate -l 100G beyond; rm -f within beyond; }'
+	helper sh -c "$script" || return 1
+	[ "$(helper --fresh --memory 1024 sh -c 'echo ${KTSTR_WARM_LIMIT%M}')" -lt 300 ]
+}
+
 stock_kernel_inside() { "$project/scripts/soak-helper" 1; }
 
 bad_usage() {
@@ -404,6 +478,9 @@ check "a program or script built anew is seen" rebuilt_binary
 check "a program built anew is seen while the old one runs in the helper" rebuilt_while_running
 check "two commands run at once in one helper" concurrent
 check "commands beyond the number of ports wait their turn" more_than_ports
+check "warm machines have a place with unnamed files, holes and mappings" warm_files
+check "what is there is seen, and can be locked, by other commands" warm_files_stay
+check "its room is bounded, and larger than the limit of the cache" warm_room
 check "/dev/kvm works inside" kvm_inside
 check "the HPET interrupts the helper all the time" interrupted
 check "with-kvm inside runs directly" directly_inside
