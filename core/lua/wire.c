@@ -28,6 +28,23 @@ static double param_part(lua_State *L, int i)
 	return v;
 }
 
+/* An array travels as a string of its bytes: a number of Lua's could not hold every element. */
+static void put_array(lua_State *L, struct attr_writer *w, const struct attr_info *info)
+{
+	size_t n = 1;
+	const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+
+	if (!bytes || n % sizeof(u64))
+		bind_raise(L, error_create(ERROR_INVALID, "attribute %s takes a string of 8 bytes an element",
+					   info->name));
+
+	u64 *values = lua_newuserdata(L, n ? n : 1);
+
+	memcpy(values, bytes, n);
+	attr_put_u64_array(w, info->type, values, n / sizeof(u64));
+	lua_pop(L, 1);
+}
+
 /* The value is on top of the stack. */
 static void put_attr(lua_State *L, struct attr_writer *w, const struct attr_info *info)
 {
@@ -49,7 +66,8 @@ static void put_attr(lua_State *L, struct attr_writer *w, const struct attr_info
 		attr_put_s32(w, info->type, (s32)number_in(L, info->name, INT32_MIN, INT32_MAX));
 		break;
 	case ATTR_KIND_U64:
-		attr_put_u64(w, info->type, (u64)number_in(L, info->name, 0, 0x1p53));
+		// A time of day in nanoseconds is beyond what a double counts one by one, and close enough.
+		attr_put_u64(w, info->type, (u64)number_in(L, info->name, 0, 0x1p63));
 		break;
 	case ATTR_KIND_FLAG:
 		if (lua_toboolean(L, -1))
@@ -59,8 +77,9 @@ static void put_attr(lua_State *L, struct attr_writer *w, const struct attr_info
 		luaL_checktype(L, -1, LUA_TTABLE);
 		attr_put_param(w, info->type, (u64)param_part(L, 1), (u64)param_part(L, 2));
 		break;
-	default:
-		bind_raise(L, error_create(ERROR_INVALID, "attribute %s cannot be sent", info->name));
+	case ATTR_KIND_U64_ARRAY:
+		put_array(L, w, info);
+		break;
 	}
 }
 
@@ -278,6 +297,7 @@ static const char *decode_sys_rdy(lua_State *L, const u8 *data, size_t n)
 		{ ATTR_VERSION, "version" },
 		{ ATTR_RELEASE, "release" },
 		{ ATTR_PID, "pid" },
+		{ ATTR_RUN_ID, "run_id" },
 	};
 
 	lua_newtable(L);

@@ -31,7 +31,7 @@ core.wire = {}
 
 --- Attributes as a byte string. Values are checked against the type that wire.h gives the attribute.
 ---@param list { [1]: string, [2]: string|number|boolean|table }[] name without ATTR_ ("ARG") and value;
----  a PARAM's value is { index, value }
+---  a PARAM's value is { index, value }, an array's a string of 8 bytes an element
 ---@return string
 function core.wire.pack(list) end
 
@@ -62,7 +62,7 @@ function core.wire.output_head(program) end
 
 --- What a frame's payload says, by its type; nil and a reason when it is malformed.
 --- OP_REPLY: { id=, error= (0 or errno), strerror=, body= }   EXIT: { code= }   LIFECYCLE: { phase=, reason= }
---- STDOUT, STDERR: { program=, data= }   SYS_RDY: { version=, release=, pid= }
+--- STDOUT, STDERR: { program=, data= }   SYS_RDY: { version=, release=, pid=, run_id= }
 --- WORKER_REPORT: every field of struct wire_worker_report by its name (unknown ones nil, wakes joined as
 ---   `wakes`), killed=, failed=, reason=, cpus_used= (cpulist), wake_samples= (array of ns)
 --- SNAPSHOT_REQUEST: { id=, kind=, tag= }
