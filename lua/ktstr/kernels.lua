@@ -3,7 +3,7 @@
 local stdlib = require "posix.stdlib"
 local errors = require "ktstr.errors"
 local cache = require "ktstr.kernels.cache"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local version = require "ktstr.kernels.version"
 
 local kernels = {}

@@ -7,7 +7,7 @@ local errors = require "ktstr.errors"
 local apt = require "ktstr.kernels.apt"
 local cache = require "ktstr.kernels.cache"
 local debian = require "ktstr.kernels.debian"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local mirrors = require "ktstr.kernels.mirrors"
 local process = require "ktstr.process"
 local progress = require "ktstr.kernels.progress"
@@ -329,7 +329,7 @@ describe("getting a kernel", function()
     assert.matches('Acquire::http::Proxy "http://proxy.example:3128";', config, 1, true)
     assert.is_nil(config:find 'AllowInsecureRepositories "true"')
     assert.is_nil(config:find "Post%-Invoke")
-    assert.matches('Dir::State "' .. cache.root(), config, 1, true)
+    assert.matches('Dir::State "' .. require("ktstr.user_cache").root(), config, 1, true)
   end)
 
   it("says what there is when Debian has no such kernel", function()

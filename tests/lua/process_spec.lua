@@ -1,7 +1,7 @@
 -- Running programs, and saying how far a long task is.
 
 local fixture = require "tests.lua.sandbox"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local unistd = require "posix.unistd"
 local process = require "ktstr.process"
 local progress = require "ktstr.kernels.progress"

@@ -8,7 +8,7 @@ end
 
 local stdlib = require "posix.stdlib"
 local errors = require "ktstr.errors"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 
 local fixture = {}
 

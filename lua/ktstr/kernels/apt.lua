@@ -6,7 +6,7 @@
 --   <directory>/apt.conf  sources.list  status  lists/  cache/  stamp
 
 local errors = require "ktstr.errors"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local host = require "ktstr.host"
 local process = require "ktstr.process"
 

@@ -6,43 +6,23 @@
 -- A kernel is put together in a directory named .tmp-* beside them, under the lock, and renamed when
 -- it is complete. What a killed run left is removed by the next one that holds the lock.
 
-local ffi = require "ffi"
-local errno = require "posix.errno"
-local fcntl = require "posix.fcntl"
-local poll = require "posix.poll".poll
 local stdlib = require "posix.stdlib"
 local unistd = require "posix.unistd"
 local json = require "dkjson"
 local errors = require "ktstr.errors"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
+local lock = require "ktstr.lock"
 local process = require "ktstr.process"
+local user_cache = require "ktstr.user_cache"
 local version = require "ktstr.kernels.version"
 
-ffi.cdef "int flock(int fd, int operation);"
-
-local LOCK_EX, LOCK_NB = 2, 4
-local LOCK_POLL_MS = 200
 local TEMPORARY = ".tmp-"
 
 local cache = {}
 
---- The directory of ktstr's cache.
----@return string
-function cache.root()
-  local xdg = os.getenv "XDG_CACHE_HOME"
-  if xdg and xdg:sub(1, 1) == "/" then
-    return xdg .. "/ktstr"
-  end
-  local home = os.getenv "HOME"
-  if not home or home == "" then
-    errors.raise("invalid", "neither XDG_CACHE_HOME nor HOME is set", "set one: kernels are kept below it")
-  end
-  return home .. "/.cache/ktstr"
-end
-
 ---@return string
 function cache.directory()
-  return cache.root() .. "/kernels"
+  return user_cache.root() .. "/kernels"
 end
 
 ---@class ktstr.kernels.kernel
@@ -99,42 +79,13 @@ function cache.kernels()
   return kernels
 end
 
--- Waits for the lock with a signal in view; `waiting` is called once when it is held by another.
-local function lock(waiting)
-  files.make_directory(cache.directory())
-  local path = cache.directory() .. "/.lock"
-  local fd, message = fcntl.open(path, fcntl.O_RDWR + fcntl.O_CREAT + fcntl.O_CLOEXEC, tonumber("644", 8))
-  if not fd then
-    errors.raise("os", "cannot open the cache's lock: " .. message, "check who owns " .. cache.root())
-  end
-  local told = false
-  while ffi.C.flock(fd, LOCK_EX + LOCK_NB) ~= 0 do
-    local number = ffi.errno()
-    if number ~= errno.EWOULDBLOCK and number ~= errno.EINTR then
-      unistd.close(fd)
-      errors.raise("os", ("cannot lock %s: %s"):format(path, (errno.errno(number))))
-    end
-    if not told then
-      waiting()
-      told = true
-    end
-    poll({}, LOCK_POLL_MS)
-    local ok, err = pcall(process.check_interrupted)
-    if not ok then
-      unistd.close(fd)
-      error(err, 0)
-    end
-  end
-  return fd
-end
-
 --- Calls work(directory) with a new temporary directory in the cache while no other process changes
 --- the cache, and removes the directory whatever happens.
 ---@param waiting fun() called when another process holds the lock
 ---@param work fun(directory: string): any
 function cache.with_temporary(waiting, work)
-  local fd = lock(waiting)
-  local function locked()
+  files.make_directory(cache.directory())
+  return lock.with(cache.directory() .. "/.lock", waiting, function()
     for _, name in ipairs(files.list(cache.directory())) do
       if name:sub(1, #TEMPORARY) == TEMPORARY then
         files.remove(cache.directory() .. "/" .. name)
@@ -150,13 +101,7 @@ function cache.with_temporary(waiting, work)
       error(result, 0)
     end
     return result
-  end
-  local ok, result = pcall(locked)
-  process.finish(unistd.close, fd)
-  if not ok then
-    error(result, 0)
-  end
-  return result
+  end)
 end
 
 --- Gives a finished kernel its place in the cache, instead of an earlier one of the same release.

@@ -3,7 +3,7 @@
 local json = require "dkjson"
 local errors = require "ktstr.errors"
 local cache = require "ktstr.kernels.cache"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local kernels = require "ktstr.kernels"
 local version = require "ktstr.kernels.version"
 

@@ -6,11 +6,12 @@
 -- on files lie in usr/lib/modules/<release>, before that in boot and lib/modules/<release>.
 
 local errors = require "ktstr.errors"
+local files = require "ktstr.files"
 local apt = require "ktstr.kernels.apt"
 local cache = require "ktstr.kernels.cache"
-local files = require "ktstr.kernels.files"
 local mirrors = require "ktstr.kernels.mirrors"
 local process = require "ktstr.process"
+local user_cache = require "ktstr.user_cache"
 local version = require "ktstr.kernels.version"
 
 local debian = {}
@@ -153,7 +154,7 @@ end
 local function refresh(group, arch, limit, progress)
   local failure
   for _, mirror in ipairs(mirrors.find()) do
-    local opened = apt.open(cache.root() .. "/apt/" .. group.name, group.suites, mirror, arch)
+    local opened = apt.open(user_cache.root() .. "/apt/" .. group.name, group.suites, mirror, arch)
     if apt.age(opened) <= limit then
       return opened
     end

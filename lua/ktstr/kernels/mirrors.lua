@@ -1,7 +1,7 @@
 -- Debian's mirrors that this system already uses, read from its own list of package sources (both
 -- formats), so that a site with a mirror or a proxy of its own keeps to it.
 
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 
 local mirrors = {}
 

@@ -1,5 +1,5 @@
 -- The lines of earlier sessions. A history that cannot be read or written is no reason to fail.
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local fcntl = require "posix.fcntl"
 local unistd = require "posix.unistd"
 

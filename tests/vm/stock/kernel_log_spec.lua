@@ -3,7 +3,7 @@
 local stdlib = require "posix.stdlib"
 local ktstr = require "ktstr"
 local core = require "ktstr.core"
-local files = require "ktstr.kernels.files"
+local files = require "ktstr.files"
 local kernels = require "ktstr.kernels"
 local process = require "ktstr.process"
 local kernel_log = require "tests.vm.kernel_log"

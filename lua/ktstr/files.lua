@@ -1,4 +1,4 @@
--- Files and directories of the kernel cache: what it needs beyond Lua's own io and os.
+-- Files and directories: what is needed beyond Lua's own io and os.
 
 local dirent = require "posix.dirent"
 local errno = require "posix.errno"
