@@ -21,6 +21,8 @@ struct guest_memory {
 	u8 *base; /* the whole reservation: the regions follow one another in it */
 	u64 size; /* bytes, a multiple of 2 MiB */
 	u32 region_count;
+	int file; /* its own descriptor of the file it is mapped from, whose holes are zeros; 0: none, all zero at first */
+	int file;
 	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS];
 };
 
