@@ -116,44 +116,83 @@ static int write_at(int fd, const u8 *data, size_t n, bool seek, u64 offset)
 	return 0;
 }
 
-int op_write(struct agent *agent, const struct request *q, struct fail *f)
-{
+struct write_request {
 	struct wire_write head;
 	char path[PATH_MAX];
-	int error, flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	const u8 *data;
 	size_t n;
+};
 
-	if (q->length < sizeof(head))
+static int parse_write(const struct request *q, struct write_request *w, struct fail *f)
+{
+	const struct wire_write *head = &w->head;
+
+	if (q->length < sizeof(*head))
 		return fail_with(f, EINVAL, "a write of %zu bytes has no header", q->length);
-	memcpy(&head, q->body, sizeof(head));
-	if (head.path_length > q->length - sizeof(head))
+	memcpy(&w->head, q->body, sizeof(*head));
+	if (head->path_length > q->length - sizeof(*head))
 		return fail_with(f, EINVAL, "a path of %u bytes does not fit in the request",
-				 head.path_length);
-	if (!head.path_length || head.path_length >= sizeof(path) ||
-	    memchr(q->body + sizeof(head), 0, head.path_length))
-		return fail_with(f, EINVAL, "%u bytes are no path", head.path_length);
-	memcpy(path, q->body + sizeof(head), head.path_length);
-	path[head.path_length] = 0;
-	data = q->body + sizeof(head) + head.path_length;
-	n = q->length - sizeof(head) - head.path_length;
-	if (n > WIRE_DATA_MAX || head.offset > INT64_MAX - WIRE_DATA_MAX || head.mode > 07777)
-		return fail_with(f, EINVAL, "cannot write %zu bytes at %llu, mode %o, to '%s'", n,
-				 (unsigned long long)head.offset, head.mode, path);
+				 head->path_length);
+	if (!head->path_length || head->path_length >= sizeof(w->path) ||
+	    memchr(q->body + sizeof(*head), 0, head->path_length))
+		return fail_with(f, EINVAL, "%u bytes are no path", head->path_length);
+	memcpy(w->path, q->body + sizeof(*head), head->path_length);
+	w->path[head->path_length] = 0;
+	w->data = q->body + sizeof(*head) + head->path_length;
+	w->n = q->length - sizeof(*head) - head->path_length;
+	if (w->n > WIRE_DATA_MAX || head->offset > INT64_MAX - WIRE_DATA_MAX || head->mode > 07777)
+		return fail_with(f, EINVAL, "cannot write %zu bytes at %llu, mode %o, to '%s'", w->n,
+				 (unsigned long long)head->offset, head->mode, w->path);
+	if (head->flags & WRITE_REPLACE && (!(head->flags & WRITE_TRUNCATE) || head->offset || !head->mode))
+		return fail_with(f, EINVAL, "'%s' can be replaced by a file's first piece only, with a mode", w->path);
+	return 0;
+}
 
-	flags |= (head.mode ? O_CREAT : 0) | (head.flags & WRITE_TRUNCATE ? O_TRUNC : 0) |
-		 (head.flags & WRITE_APPEND ? O_APPEND : 0);
-	if (head.flags & WRITE_MKDIR && (errno = make_parents(path, 0755)))
-		return fail_errno(f, "cannot make the directories above '%s'", path);
+/* A file of its own, which no other name and no link leads to, with that very mode. Returns it, or -1 and errno. */
+static int open_new(const char *path, int flags, mode_t mode)
+{
+	int fd, error;
 
-	CLEANUP_CLOSE int fd = open(path, flags, head.mode);
+	if (unlink(path) && errno != ENOENT)
+		return -1;
+	fd = open(path, flags | O_CREAT | O_EXCL, mode);
+	/* The umask has had its say. */
+	if (fd < 0 || !fchmod(fd, mode))
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static int open_to_write(const char *path, const struct wire_write *head)
+{
+	int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (head->flags & WRITE_APPEND ? O_APPEND : 0);
+
+	if (head->flags & WRITE_REPLACE)
+		return open_new(path, flags, head->mode);
+	return open(path, flags | (head->mode ? O_CREAT : 0) | (head->flags & WRITE_TRUNCATE ? O_TRUNC : 0),
+		    head->mode);
+}
+
+int op_write(struct agent *agent, const struct request *q, struct fail *f)
+{
+	struct write_request w;
+	int error = parse_write(q, &w, f);
+
+	if (error)
+		return error;
+	if (w.head.flags & WRITE_MKDIR && (errno = make_parents(w.path, 0755)))
+		return fail_errno(f, "cannot make the directories above '%s'", w.path);
+
+	CLEANUP_CLOSE int fd = open_to_write(w.path, &w.head);
 
 	if (fd < 0)
-		return fail_errno(f, "cannot open '%s' for writing", path);
-	error = write_at(fd, data, n, head.offset && !(head.flags & WRITE_APPEND), head.offset);
+		return fail_errno(f, "cannot open '%s' for writing", w.path);
+	error = write_at(fd, w.data, w.n, w.head.offset && !(w.head.flags & WRITE_APPEND), w.head.offset);
 	if (error) {
 		errno = error;
-		return fail_errno(f, "cannot write '%s'", path);
+		return fail_errno(f, "cannot write '%s'", w.path);
 	}
 	reply_empty(agent, q->id);
 	return 0;

@@ -104,6 +104,104 @@ static void the_flags_of_a_write_do_what_they_say(void **state)
 	check(p, "a/b/c", "DEEP");
 }
 
+/* The mode of what has that name, and whether it is a plain file. */
+static u32 mode_of(struct place *p, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(in(p, name), &st), 0);
+	return st.st_mode & (S_IFMT | 07777);
+}
+
+static void link_to(struct place *p, const char *target, const char *name)
+{
+	assert_int_equal(symlink(target, in(p, name)), 0);
+}
+
+static void a_link_is_replaced_and_what_it_led_to_is_left_alone(void **state)
+{
+	struct place *p = *state;
+	char other[PATH_MAX];
+
+	put(p, "busybox", 0755, 0, "all of them");
+	link_to(p, "busybox", "ls");
+	put(p, "ls", 0755, WRITE_TRUNCATE | WRITE_REPLACE, "my own");
+	check(p, "ls", "my own");
+	check(p, "busybox", "all of them");
+	assert_int_equal(mode_of(p, "ls"), S_IFREG | 0755);
+
+	link_to(p, "nowhere", "dangling");
+	put(p, "dangling", 0644, WRITE_TRUNCATE | WRITE_REPLACE, "here");
+	check(p, "dangling", "here");
+	assert_int_equal(access(in(p, "nowhere"), F_OK), -1);
+
+	strcpy(other, in(p, "cat"));
+	assert_int_equal(link(in(p, "busybox"), other), 0);
+	put(p, "cat", 0755, WRITE_TRUNCATE | WRITE_REPLACE, "another");
+	check(p, "busybox", "all of them");
+
+	/* Without the flag, a link is followed as anywhere. */
+	link_to(p, "busybox", "sh");
+	put(p, "sh", 0755, WRITE_TRUNCATE, "spoilt");
+	check(p, "busybox", "spoilt");
+}
+
+static void what_is_replaced_has_the_mode_asked_for_and_only_that(void **state)
+{
+	static const u32 modes[] = { 0777, 0666, 04755, 0400 };
+	struct place *p = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		put(p, "f", modes[i], WRITE_TRUNCATE | WRITE_REPLACE | WRITE_MKDIR, "x");
+		assert_int_equal(mode_of(p, "f"), S_IFREG | modes[i]);
+	}
+	put(p, "new/deep", 0666, WRITE_TRUNCATE | WRITE_REPLACE | WRITE_MKDIR, "x");
+	assert_int_equal(mode_of(p, "new/deep"), S_IFREG | 0666);
+	/* A pipe that nobody reads would be no file to write to. */
+	assert_int_equal(mkfifo(in(p, "pipe"), 0600), 0);
+	put(p, "pipe", 0644, WRITE_TRUNCATE | WRITE_REPLACE, "a file now");
+	assert_int_equal(mode_of(p, "pipe"), S_IFREG | 0644);
+	check(p, "pipe", "a file now");
+}
+
+static void later_pieces_go_behind_the_one_that_replaced(void **state)
+{
+	struct place *p = *state;
+	struct wire_write head = { .offset = 5, .mode = 0700 };
+
+	link_to(p, "/dev/null", "f");
+	put(p, "f", 0700, WRITE_TRUNCATE | WRITE_REPLACE, "first");
+	assert_int_equal(client_write_file(p->client, in(p, "f"), head, "second", 6), 0);
+	check(p, "f", "firstsecond");
+	put(p, "f", 0700, WRITE_APPEND, "third");
+	check(p, "f", "firstsecondthird");
+}
+
+static void what_cannot_be_replaced_is_left_alone(void **state)
+{
+	static const struct wire_write heads[] = {
+		{ .mode = 0644, .flags = WRITE_REPLACE },
+		{ .mode = 0644, .flags = WRITE_REPLACE | WRITE_APPEND },
+		{ .mode = 0644, .flags = WRITE_REPLACE | WRITE_TRUNCATE, .offset = 1 },
+		{ .mode = 0, .flags = WRITE_REPLACE | WRITE_TRUNCATE },
+	};
+	struct place *p = *state;
+	struct wire_write replace = { .mode = 0644, .flags = WRITE_TRUNCATE | WRITE_REPLACE };
+
+	put(p, "dir/kept", 0644, WRITE_MKDIR, "kept");
+	assert_int_equal(client_write_file(p->client, in(p, "dir"), replace, "x", 1), EISDIR);
+	assert_non_null(strstr(reply_message(p->client), "Is a directory"));
+	assert_int_equal(rmdir(in(p, "dir")), -1);
+	check(p, "dir/kept", "kept");
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
+		assert_int_equal(client_write_file(p->client, in(p, "dir/kept"), heads[i], "x", 1), EINVAL);
+		assert_non_null(strstr(reply_message(p->client), "first piece"));
+	}
+	check(p, "dir/kept", "kept");
+	assert_int_equal(client_write_file(p->client, in(p, "dir/kept/f"), replace, "x", 1), ENOTDIR);
+	check(p, "dir/kept", "kept");
+}
+
 static void a_file_that_cannot_be_had_is_named_with_the_reason(void **state)
 {
 	struct place *p = *state;
@@ -169,10 +267,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_PLACE(ten_mebibytes_come_back_as_they_went),
 		WITH_PLACE(the_flags_of_a_write_do_what_they_say),
+		WITH_PLACE(a_link_is_replaced_and_what_it_led_to_is_left_alone),
+		WITH_PLACE(what_is_replaced_has_the_mode_asked_for_and_only_that),
+		WITH_PLACE(later_pieces_go_behind_the_one_that_replaced),
+		WITH_PLACE(what_cannot_be_replaced_is_left_alone),
 		WITH_PLACE(a_file_that_cannot_be_had_is_named_with_the_reason),
 		WITH_PLACE(files_of_the_kernel_are_read_whole),
 		WITH_PLACE(a_pipe_that_nobody_writes_does_not_block_the_agent),
 	};
 
+	/* The agent's too: a mode that was asked for has to be more than that. */
+	umask(022);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
