@@ -108,8 +108,8 @@ static inline void pass(int fd, char out[16])
 	fcntl(fd, F_SETFD, 0);
 }
 
-/* With a socket at that path, unless it is NULL. */
-static inline struct client *client_start_at(const char *socket)
+/* With an option of the agent's more, unless it is NULL. */
+static inline struct client *client_start_with(const char *option, const char *value)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	const char *cgroups = getenv("KTSTR_TEST_CGROUP");
@@ -126,7 +126,7 @@ static inline struct client *client_start_at(const char *socket)
 		pass(sockets[1], port);
 		pass(pipes[1], words);
 		execl(agent_path(path), "agent", "--port", port, "--last-words", words, "--cgroup-root",
-		      cgroups ? cgroups : "/nonexistent", socket ? "--socket" : NULL, socket, (char *)NULL);
+		      cgroups ? cgroups : "/nonexistent", option, value, (char *)NULL);
 		_exit(127);
 	}
 	close(sockets[1]);
@@ -139,7 +139,7 @@ static inline struct client *client_start_at(const char *socket)
 
 static inline struct client *client_start(void)
 {
-	return client_start_at(NULL);
+	return client_start_with(NULL, NULL);
 }
 
 static inline void client_free(struct client *c)

@@ -28,7 +28,7 @@ static inline int start_rig(void **state)
 	assert_non_null(mkdtemp(rig->directory));
 	chmod(rig->directory, 0755);
 	snprintf(rig->socket, sizeof(rig->socket), "%s/agent", rig->directory);
-	rig->c = client_start_at(rig->socket);
+	rig->c = client_start_with("--socket", rig->socket);
 	client_expect_ready(rig->c);
 	*state = rig;
 	return 0;

@@ -221,7 +221,7 @@ static void without_an_agent_the_program_says_so(void **state)
 
 static void an_agent_without_its_socket_does_all_else(void **state)
 {
-	struct client *c = client_start_at("/nonexistent/agent");
+	struct client *c = client_start_with("--socket", "/nonexistent/agent");
 
 	client_expect_ready(c);
 	reply(c, 1, SNAPSHOT_DONE, "");
