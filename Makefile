@@ -5,7 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      ?= gcc
 MUSL_CC ?= musl-gcc
-PKGS    := luajit libelf libzstd liblz4 liblzma zlib libedit
+PKGS    := luajit libelf libzstd liblz4 liblzma zlib libxxhash libedit
 
 VERSION := 0.1.0
 
@@ -36,7 +36,7 @@ archive    = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),-l$1)
 EDIT       = edit $(if $(filter /%,$(call archive,edit)),tinfo bsd md)
 # All of Lua's API: modules written in C (lua-posix, busted's) find it in the program itself.
 PKG_LIBS   = $(eval PKG_LIBS := -Wl,--whole-archive $(call archive,luajit-5.1) -Wl,--no-whole-archive \
-             $(foreach l,elf zstd lz4 lzma z $(EDIT),$(call archive,$l)))$(PKG_LIBS)
+             $(foreach l,elf zstd lz4 lzma z xxhash $(EDIT),$(call archive,$l)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore -Iguest \
            -DKTSTR_VERSION='"$(VERSION)"' \
            $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)
@@ -62,7 +62,7 @@ $(LIBCORE): $(OBJS)
 	$(call say,AR,$@)ar rcs $@ $(OBJS)
 
 $(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE)
-	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic $< -Wl,--whole-archive $(LIBCORE) -Wl,--no-whole-archive -o $@ $(LDLIBS)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic -Wl,--build-id $< -Wl,--whole-archive $(LIBCORE) -Wl,--no-whole-archive -o $@ $(LDLIBS)
 
 # Parsing the library would be most of the time that a machine takes to start.
 LUA_SRCS := $(shell find lua/ktstr -name '*.lua' -not -path '*/meta/*')
@@ -235,7 +235,7 @@ $(BUILD)/tidy/%.c: %.c .clang-tidy
 format:
 	@clang-format -i $(C_FILES)
 
-BENCH := $(addprefix $(BUILD)/bench/,floor measure load freeze kvm_trace.so)
+BENCH := $(addprefix $(BUILD)/bench/,floor measure load freeze migrate kvm_trace.so)
 
 $(BUILD)/bench/%: scripts/bench/%.c $(LIBCORE)
 	@mkdir -p $(@D)
