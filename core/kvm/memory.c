@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kvm/memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -68,10 +73,63 @@ struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start
 	return NULL;
 }
 
+static struct error *file_check(const struct guest_memory *m, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return error_create_errno("fstat of the file with the guest's memory");
+	if (st.st_size < 0 || (u64)st.st_size < m->size)
+		return error_create(ERROR_FORMAT, "the file with the guest's memory has %lld bytes, it should be %llu",
+				    (long long)st.st_size, (unsigned long long)m->size);
+	return NULL;
+}
+
+/* What was there is given back, not overwritten. Failing, it may be gone as well: then it is zeros. */
+static struct error *map_file(struct guest_memory *m, int fd)
+{
+	const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_FIXED;
+	CLEANUP_CLOSE int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (own < 0)
+		return error_create_errno("another descriptor of the file with the guest's memory");
+	if (mmap(m->base, m->size, prot, flags, fd, 0) == MAP_FAILED) {
+		struct error *err = error_create_errno("mmap of the file with the guest's memory");
+
+		mmap(m->base, m->size, prot, flags | MAP_ANONYMOUS, -1, 0);
+		return err;
+	}
+	madvise(m->base, m->size, MADV_DONTDUMP);
+	if (m->file)
+		close(m->file);
+	m->file = no_close(own);
+	return NULL;
+}
+
+struct error *guest_memory_init_file(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end, int fd)
+{
+	struct error *err = guest_memory_init(m, size, hole_start, hole_end);
+
+	if (!err)
+		err = guest_memory_refill(m, fd);
+	if (err)
+		guest_memory_deinit(m);
+	return err;
+}
+
+struct error *guest_memory_refill(struct guest_memory *m, int fd)
+{
+	struct error *err = file_check(m, fd);
+
+	return err ? err : map_file(m, fd);
+}
+
 void guest_memory_deinit(struct guest_memory *m)
 {
 	if (m->base)
 		munmap(m->base, m->size);
+	if (m->file)
+		close(m->file);
 	*m = (struct guest_memory){ 0 };
 }
 

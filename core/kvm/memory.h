@@ -21,8 +21,7 @@ struct guest_memory {
 	u8 *base; /* the whole reservation: the regions follow one another in it */
 	u64 size; /* bytes, a multiple of 2 MiB */
 	u32 region_count;
-	int file; /* its own descriptor of the file it is mapped from, whose holes are zeros; 0: none, all zero at first */
-	int file;
+	int file; /* its own descriptor of the file it is mapped from, whose holes are zeros; 0: none, zeros at first */
 	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS];
 };
 
@@ -40,7 +39,7 @@ MUST_CHECK struct error *guest_memory_init_file(struct guest_memory *m, u64 size
 						int fd);
 /*
  * Makes its contents the file's, whatever they were. For memory that nobody uses at that moment; a KVM that shadows
- * the guest's page tables has to be told (vm_reset_slots()).
+ * the guest's page tables has to be told (vm_reset_slots()). ERROR_FORMAT (too short) leaves it as it was.
  */
 MUST_CHECK struct error *guest_memory_refill(struct guest_memory *m, int fd);
 void guest_memory_deinit(struct guest_memory *m);
