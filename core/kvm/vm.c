@@ -60,6 +60,16 @@ static struct error *enable_cap(const struct vm *vm, u32 cap, u64 arg, const cha
 	return KVM_IOCTL(vm->fd, KVM_ENABLE_CAP, &enable, purpose);
 }
 
+/*
+ * A vCPU's state is then read as it is: a pending exception without what it would write to CR2 or DR6 being written,
+ * and a triple fault that has not become an exit. KVMs from before 4.20 and 6.0 have less to tell.
+ */
+static void ask_for_all_events(const struct vm *vm)
+{
+	error_destroy(enable_cap(vm, KVM_CAP_EXCEPTION_PAYLOAD, 1, "pending exceptions"));
+	error_destroy(enable_cap(vm, KVM_CAP_X86_TRIPLE_FAULT_EVENT, 1, "pending triple faults"));
+}
+
 static struct error *create_split_irqchip(const struct vm *vm)
 {
 	struct error *err = enable_cap(vm, KVM_CAP_SPLIT_IRQCHIP, VM_IOAPIC_PINS, "split irqchip");
@@ -112,6 +122,7 @@ struct error *vm_init(struct vm *vm, const struct kvm *kvm, const struct guest_m
 	err = create_irqchip(&made, irqchip);
 	if (err)
 		return err;
+	ask_for_all_events(&made);
 	*vm = made;
 	made.fd = -1;
 	return NULL;
@@ -137,6 +148,18 @@ struct error *vm_set_slot(const struct vm *vm, u32 slot, u64 gpa, u64 size, void
 
 	return error_with_context(err, "slot %u, %llu KiB at 0x%llx", slot, (unsigned long long)size >> 10,
 				  (unsigned long long)gpa);
+}
+
+struct error *vm_reset_slots(const struct vm *vm, const struct guest_memory *memory)
+{
+	struct error *err = NULL;
+
+	// All out before the first comes in: KVM forgets everything with each that goes.
+	for (u32 i = 0; !err && i < vm->slots; i++)
+		err = vm_set_slot(vm, i, memory->regions[i].gpa, 0, NULL, 0);
+	for (u32 i = 0; !err && i < vm->slots; i++)
+		err = vm_set_slot(vm, i, memory->regions[i].gpa, memory->regions[i].size, memory->regions[i].hva, 0);
+	return err;
 }
 
 struct error *vm_set_irq_line(const struct vm *vm, u32 gsi, bool level)
