@@ -27,6 +27,8 @@ struct error *vcpu_init(struct vcpu *vcpu, const struct vm *vm, u32 apic_id)
 		return error_create_errno("mmap of vCPU %u's run page", apic_id);
 	vcpu->run = run;
 	vcpu->run_size = vm->run_size;
+	vcpu->vm_fd = vm->fd;
+	vcpu->has_lapic = vm->irqchip != VM_IRQCHIP_NONE;
 	// Every exit then leaves the registers in the run page, where others can look while the vCPU runs.
 	if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_REGS)
 		vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS;

@@ -16,6 +16,8 @@
 
 struct vcpu {
 	int fd;
+	int vm_fd; /* the machine's, not closed here; tells what this KVM can save */
+	bool has_lapic; /* KVM has its local APIC */
 	u32 id; /* KVM's vCPU id, which is the APIC id */
 	struct kvm_run *run;
 	size_t run_size;
