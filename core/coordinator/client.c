@@ -171,9 +171,10 @@ void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *
 	c->limit_ctx = ctx;
 }
 
-static struct error *look(struct coordinator *c, struct error *(*fn)(struct coordinator *c, void *arg), void *arg)
+struct error *coordinator_visit(struct coordinator *c, struct error *(*visit)(struct coordinator *c, void *arg),
+				void *arg)
 {
-	return ask_frozen(c, &(struct call){ .kind = CALL_LOOK, .look = fn, .arg = arg }, NULL);
+	return ask_frozen(c, &(struct call){ .kind = CALL_LOOK, .look = visit, .arg = arg }, NULL);
 }
 
 struct regs_look {
@@ -191,7 +192,7 @@ static struct error *look_at_regs(struct coordinator *c, void *arg)
 
 struct error *coordinator_get_regs(struct coordinator *c, u32 cpu, struct kvm_regs *regs, struct kvm_sregs *sregs)
 {
-	return look(c, look_at_regs, &(struct regs_look){ cpu, regs, sregs });
+	return coordinator_visit(c, look_at_regs, &(struct regs_look){ cpu, regs, sregs });
 }
 
 struct memory_look {
@@ -215,7 +216,7 @@ static struct error *look_at_memory(struct coordinator *c, void *arg)
 
 struct error *coordinator_read_physical(struct coordinator *c, u64 gpa, void *data, size_t size)
 {
-	return look(c, look_at_memory, &(struct memory_look){ gpa, data, size });
+	return coordinator_visit(c, look_at_memory, &(struct memory_look){ gpa, data, size });
 }
 
 static struct error *look_at_all_memory(struct coordinator *c, void *arg)
@@ -229,7 +230,7 @@ static struct error *look_at_all_memory(struct coordinator *c, void *arg)
 
 struct error *coordinator_memory_crc(struct coordinator *c, u32 *ret)
 {
-	return look(c, look_at_all_memory, ret);
+	return coordinator_visit(c, look_at_all_memory, ret);
 }
 
 struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 count, u64 limit_ns, u32 *executed)

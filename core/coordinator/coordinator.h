@@ -7,6 +7,7 @@
 #ifndef COORDINATOR_COORDINATOR_H
 #define COORDINATOR_COORDINATOR_H
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/types.h"
 #include "capture/capture.h"
@@ -80,6 +81,9 @@ MUST_CHECK struct error *coordinator_get_regs(struct coordinator *c, u32 cpu, st
 MUST_CHECK struct error *coordinator_read_physical(struct coordinator *c, u64 gpa, void *data, size_t size);
 /* CRC-32 of all RAM. */
 MUST_CHECK struct error *coordinator_memory_crc(struct coordinator *c, u32 *ret);
+/* Calls visit(c, arg) on the coordinator's thread; the machine stays frozen as long as it takes. */
+MUST_CHECK struct error *coordinator_visit(struct coordinator *c,
+					   struct error *(*visit)(struct coordinator *c, void *arg), void *arg);
 /*
  * Executes count instructions on one vCPU. *executed is less where the vCPU halted, or waits for its start.
  * ERROR_TIMEOUT when it took longer than limit_ns, ERROR_INTERRUPTED.
@@ -100,6 +104,14 @@ MUST_CHECK struct error *coordinator_inject_capture(struct coordinator *c, enum 
 MUST_CHECK struct error *coordinator_inject_periodic(struct coordinator *c, u64 period_ns);
 MUST_CHECK struct error *coordinator_inject_patience(struct coordinator *c, u64 patience_ns);
 MUST_CHECK struct error *coordinator_inject_deafness(struct coordinator *c, u32 cpu, u64 duration_ns);
+
+/* --- saving; within coordinator_visit(), or before the start --- */
+
+struct machine *coordinator_machine(struct coordinator *c);
+/* What is on its way on port 1: frames for the guest, pieces of its own, a request of its that is not answered. */
+void coordinator_save(struct coordinator *c, struct buf *out);
+/* Instead of what is on its way now. ERROR_FORMAT. */
+MUST_CHECK struct error *coordinator_load(struct coordinator *c, struct reader *in);
 
 /* --- the end --- */
 

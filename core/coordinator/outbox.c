@@ -103,3 +103,29 @@ void outbox_take(struct outbox *box, size_t n)
 
 	(void)ignored;
 }
+
+void outbox_save(struct outbox *box, struct buf *out)
+{
+	pthread_mutex_lock(&box->lock);
+	buf_put_u32(out, (u32)(box->put - box->taken));
+	for (u64 o = box->taken; o < box->put;) {
+		size_t at = o % box->capacity;
+		size_t n = box->put - o < box->capacity - at ? box->put - o : box->capacity - at;
+
+		buf_put(out, box->data + at, n);
+		o += n;
+	}
+	pthread_mutex_unlock(&box->lock);
+}
+
+bool outbox_restore(struct outbox *box, const void *data, size_t n)
+{
+	if (n > box->capacity)
+		return false;
+	pthread_mutex_lock(&box->lock);
+	box->taken = box->put;
+	append(box, data, n);
+	pthread_mutex_unlock(&box->lock);
+	outbox_take(box, 0); // a sender that waits for room looks again
+	return true;
+}

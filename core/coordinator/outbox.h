@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/types.h"
 
@@ -29,5 +30,10 @@ void outbox_clear_space(struct outbox *box);
 /* Coordinator: the bytes that can be sent next, in one piece; 0 when there are none. */
 size_t outbox_peek(struct outbox *box, const u8 **ret);
 void outbox_take(struct outbox *box, size_t n);
+
+/* What waits to be sent, for another machine. */
+void outbox_save(struct outbox *box, struct buf *out);
+/* Makes these bytes all that waits; false when they are too many. */
+bool outbox_restore(struct outbox *box, const void *data, size_t n);
 
 #endif

@@ -86,7 +86,7 @@ void clocks_stop(struct clocks *c, const struct vcpu *(*vcpu)(void *ctx, u32 ind
 	c->clock_ns = pair.ns;
 	c->host_tsc = pair.tsc;
 	for (u32 i = 0; i < c->count && !c->no_offsets; i++)
-		c->no_offsets = !went_well(c, vcpu_get_tsc_offset(vcpu(ctx, i), &c->offsets[i]));
+		c->untold = c->no_offsets = !went_well(c, vcpu_get_tsc_offset(vcpu(ctx, i), &c->offsets[i]));
 }
 
 /* A paravirtual KVM takes an offset and does nothing with it. */
@@ -134,6 +134,68 @@ void clocks_go(struct clocks *c, const struct vcpu *(*vcpu)(void *ctx, u32 index
 	went_well(c, vm_set_clock(c->vm, then.ns));
 	if (went_well(c, read_pair(c->vm, &now)))
 		lower_offsets(c, clocks_tsc_lag(then, now, c->khz), vcpu, ctx);
+}
+
+/* --- in a saved machine --- */
+
+/* By so much may a TSC's rate differ that is the same by its maker's word: it is measured anew at each start. */
+enum { RATE_TOLERANCE_PPM = 250 };
+
+struct error *clocks_save(const struct clocks *c, struct buf *out)
+{
+	if (!c->stopped || c->untold)
+		return error_with_hint(error_create(ERROR_UNSUPPORTED, "this host's KVM does not tell the guest's time"),
+				       "saving a machine needs Linux 5.16 on the host");
+	buf_put_u32(out, c->khz);
+	buf_put_u32(out, c->count);
+	buf_put_u64(out, c->clock_ns);
+	for (u32 i = 0; i < c->count; i++)
+		buf_put_u64(out, c->host_tsc + c->offsets[i]);
+	return NULL;
+}
+
+static bool is_same_rate(u32 a, u32 b)
+{
+	u64 difference = a > b ? a - b : b - a;
+
+	return difference * 1000000 <= (u64)b * RATE_TOLERANCE_PPM;
+}
+
+struct error *clocks_load(struct clocks *c, struct reader *in)
+{
+	u32 khz = reader_get_u32(in);
+	u32 count = reader_get_u32(in);
+	u64 clock_ns = reader_get_u64(in);
+	const u8 *tsc = reader_take(in, (size_t)count * sizeof(u64));
+
+	if (!tsc || count != c->count)
+		return error_create(ERROR_FORMAT, "saved clocks are not those of %u vCPUs", c->count);
+	if (!is_same_rate(khz, c->khz))
+		return error_create(ERROR_UNSUPPORTED, "the TSC of the saved machine ran at %u kHz, this host's at %u",
+				    khz, c->khz);
+	c->clock_ns = clock_ns;
+	c->host_tsc = __rdtsc();
+	c->stopped_ns = 0;
+	c->stopped = true;
+	for (u32 i = 0; i < count; i++) {
+		u64 value;
+
+		memcpy(&value, tsc + i * sizeof(value), sizeof(value));
+		c->offsets[i] = value - c->host_tsc;
+	}
+	return NULL;
+}
+
+void timer_note_save(const struct timer_note *note, struct buf *out)
+{
+	buf_put_u64(out, note->deadline);
+	buf_put_u32(out, note->count);
+}
+
+void timer_note_load(struct timer_note *note, struct reader *in)
+{
+	note->deadline = reader_get_u64(in);
+	note->count = reader_get_u32(in);
 }
 
 enum {

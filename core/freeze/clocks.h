@@ -16,6 +16,7 @@
 #ifndef FREEZE_CLOCKS_H
 #define FREEZE_CLOCKS_H
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/types.h"
 #include "kvm/vcpu.h"
@@ -33,6 +34,7 @@ struct clocks {
 	u32 count;
 	bool stopped; /* noted, and not let go yet */
 	bool inexact; /* this KVM gives no TSC offset, or no clock */
+	bool untold; /* this KVM does not even tell the TSC offset */
 	bool offsets_work, no_offsets; /* tried: it heeds the TSC offset, it does not; neither: not tried yet */
 	u64 clock_ns, host_tsc; /* noted: the guest's kvmclock, and the host's TSC at the same instant */
 	u64 stopped_ns; /* clock_now_ns() of that */
@@ -50,6 +52,16 @@ void clocks_stop(struct clocks *c, const struct vcpu *(*vcpu)(void *ctx, u32 ind
  * machine may be stopped again, also within the same freeze: what ran in between has seen its time, and no more.
  */
 void clocks_go(struct clocks *c, const struct vcpu *(*vcpu)(void *ctx, u32 index), void *ctx);
+/*
+ * The guest's time as it was noted, for another machine, or for this one later on. ERROR_UNSUPPORTED where KVM does
+ * not tell it.
+ */
+MUST_CHECK struct error *clocks_save(const struct clocks *c, struct buf *out);
+/*
+ * As if the machine had been stopped at that time: it goes on from there with clocks_go(). ERROR_FORMAT;
+ * ERROR_UNSUPPORTED when this host's TSC runs at another rate.
+ */
+MUST_CHECK struct error *clocks_load(struct clocks *c, struct reader *in);
 /* False when the guest will have seen time pass over a freeze. */
 bool clocks_are_exact(const struct clocks *c);
 
@@ -65,6 +77,8 @@ struct clock_pair {
 u64 clocks_tsc_lag(struct clock_pair then, struct clock_pair now, u32 khz);
 
 void timer_note(const struct vcpu *vcpu, struct timer_note *note);
+void timer_note_save(const struct timer_note *note, struct buf *out);
+void timer_note_load(struct timer_note *note, struct reader *in);
 /*
  * Puts a noted count back. By one thread for every vCPU, while none runs and no device raises an interrupt: it
  * sets the whole local APIC, and what came in meanwhile would be lost. Costs nothing where the guest has a

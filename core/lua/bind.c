@@ -111,6 +111,7 @@ static int open_core(lua_State *L)
 	bind_cpio(L);
 	bind_kernel(L);
 	bind_doctor(L);
+	bind_image(L);
 	bind_machine(L);
 	bind_work(L);
 	bind_interrupt(L);

@@ -35,6 +35,7 @@ void bind_wire(lua_State *L);
 void bind_cpio(lua_State *L);
 void bind_kernel(lua_State *L);
 void bind_doctor(lua_State *L);
+void bind_image(lua_State *L);
 void bind_machine(lua_State *L);
 void bind_work(lua_State *L);
 void bind_interrupt(lua_State *L);

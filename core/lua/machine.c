@@ -6,7 +6,10 @@
 #include "base/interrupt.h"
 #include "coordinator/coordinator.h"
 #include "image/cpio.h"
+#include "lua/image.h"
 #include "lua/machine.h"
+#include "machine/host_cpu.h"
+#include "warm/warm.h"
 
 static const char machine_metatable[] = "ktstr.machine";
 
@@ -149,21 +152,53 @@ static enum invariant_tsc read_invariant_tsc(lua_State *L, int options)
 	return choice;
 }
 
-static int core_machine(lua_State *L)
+/* What is asked for at the table at index 1; the kernel's path is the caller's to read. */
+static void read_config(lua_State *L, struct machine_config *config)
 {
-	luaL_checktype(L, 1, LUA_TTABLE);
-	lua_settop(L, 1);
-
-	struct machine_config config = {
-		.cmdline = bind_field_string(L, 1, "cmdline", true),
+	*config = (struct machine_config){
 		.kaslr = bind_field_bool(L, 1, "kaslr", true),
 		.la57 = bind_field_bool(L, 1, "la57", false),
 		.steal_time = bind_field_bool(L, 1, "steal_time", true),
 		.invariant_tsc = read_invariant_tsc(L, 1),
 	};
+	read_topology(L, 1, &config->topology);
+}
+
+static int core_host_cpu(lua_State *L)
+{
+	struct machine_config config;
+	char text[HOST_CPU_TEXT_MAX];
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 1);
+	read_config(L, &config);
+	bind_check(L, host_cpu_text(&config, text));
+	lua_pushstring(L, text);
+	return 1;
+}
+
+static struct lua_machine *push_machine(lua_State *L)
+{
+	struct lua_machine *lm = lua_newuserdata(L, sizeof(*lm));
+
+	*lm = (struct lua_machine){ 0 };
+	capture_store_init(&lm->captures);
+	luaL_getmetatable(L, machine_metatable);
+	lua_setmetatable(L, -2);
+	return lm;
+}
+
+static int core_machine(lua_State *L)
+{
+	struct machine_config config;
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 1);
+	read_config(L, &config);
+	config.cmdline = bind_field_string(L, 1, "cmdline", true);
+
 	const char *kernel = bind_field_string(L, 1, "kernel", true);
 
-	read_topology(L, 1, &config.topology);
 	lua_getfield(L, 1, "initrd");
 	if (!lua_isnil(L, -1)) {
 		struct cpio *c = bind_check_cpio(L, lua_gettop(L));
@@ -173,13 +208,31 @@ static int core_machine(lua_State *L)
 	}
 
 	u64 timeout = read_timeout(L, 1);
-	struct lua_machine *lm = lua_newuserdata(L, sizeof(*lm));
+	struct lua_machine *lm = push_machine(L);
 
-	*lm = (struct lua_machine){ 0 };
-	capture_store_init(&lm->captures);
-	luaL_getmetatable(L, machine_metatable);
-	lua_setmetatable(L, -2);
 	bind_check(L, create(lm, kernel, &config, timeout));
+	return 1;
+}
+
+static struct error *restore(struct lua_machine *lm, const struct image *image, u64 timeout_ns)
+{
+	struct error *err = warm_restore(image, timeout_ns, &lm->machine, &lm->coordinator);
+
+	if (!err)
+		coordinator_on_limit(lm->coordinator, break_visit, NULL);
+	return err;
+}
+
+static int core_machine_saved(lua_State *L)
+{
+	struct image *image = image_check(L, 1);
+
+	luaL_checktype(L, 2, LUA_TTABLE);
+	lua_settop(L, 2);
+
+	u64 timeout = read_timeout(L, 2);
+
+	bind_check(L, restore(push_machine(L), image, timeout));
 	return 1;
 }
 
@@ -413,4 +466,8 @@ void bind_machine(lua_State *L)
 	lua_pop(L, 1);
 	lua_pushcfunction(L, core_machine);
 	lua_setfield(L, -2, "machine");
+	lua_pushcfunction(L, core_machine_saved);
+	lua_setfield(L, -2, "machine_saved");
+	lua_pushcfunction(L, core_host_cpu);
+	lua_setfield(L, -2, "host_cpu");
 }

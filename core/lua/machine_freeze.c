@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "lua/image.h"
 #include "lua/machine.h"
+#include "warm/warm.h"
 
 enum {
 	READ_MAX = 16 << 20,
@@ -281,6 +283,34 @@ static int lua_machine_freeze_counts(lua_State *L)
 	return 1;
 }
 
+/* --- saving --- */
+
+static struct buf check_bytes(lua_State *L, int index)
+{
+	struct buf ret = BUF_INIT;
+
+	ret.data = (u8 *)luaL_checklstring(L, index, &ret.size);
+	return ret;
+}
+
+static int lua_machine_save(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	struct buf identity = check_bytes(L, 2), script = check_bytes(L, 3);
+	const char *dir = luaL_optstring(L, 4, NULL);
+
+	bind_check(L, warm_save(lm->coordinator, dir, &identity, &script, image_push(L)));
+	return 1;
+}
+
+static int lua_machine_rewind(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+
+	bind_check(L, warm_rewind(lm->coordinator, image_check(L, 2)));
+	return 0;
+}
+
 /* --- for tests --- */
 
 static enum freeze_source check_source(lua_State *L, int index)
@@ -327,6 +357,8 @@ const luaL_Reg machine_freeze_methods[] = {
 	{ "memory_crc", lua_machine_memory_crc },
 	{ "capture", lua_machine_capture },
 	{ "captures", lua_machine_captures },
+	{ "save", lua_machine_save },
+	{ "rewind", lua_machine_rewind },
 	{ "freeze_counts", lua_machine_freeze_counts },
 	{ "test_hook", lua_machine_test_hook },
 	{ NULL, NULL },

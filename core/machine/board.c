@@ -18,6 +18,13 @@ static void interrupt_failed(struct machine *m, struct error *err)
 	machine_stop(m, EXIT_FATAL);
 }
 
+/* Hands changed routes to KVM: a grace period in the host, so that a whole board's are handed over at once. */
+static void commit_routes(struct machine *m)
+{
+	if (!m->is_loading)
+		interrupt_failed(m, irq_routes_commit(&m->routes));
+}
+
 /* --- pins --- */
 
 static void set_level(void *ctx, u32 gsi, bool level)
@@ -46,7 +53,7 @@ static void ioapic_route(void *ctx, u32 pin, u64 address, u32 data, bool masked)
 
 	(void)masked; // KVM wants to know the vector of masked pins too
 	interrupt_failed(m, irq_routes_set(&m->routes, pin, &message));
-	interrupt_failed(m, irq_routes_commit(&m->routes));
+	commit_routes(m);
 }
 
 static const struct ioapic_sink_ops ioapic_sink_ops = {
@@ -71,7 +78,7 @@ static void msix_update(void *ctx, u32 index, u64 address, u32 data, bool masked
 	if (masked || index >= block->count)
 		return;
 	interrupt_failed(m, irq_routes_set(&m->routes, block->first_gsi + index, &message));
-	interrupt_failed(m, irq_routes_commit(&m->routes));
+	commit_routes(m);
 }
 
 static void block_raise(void *ctx, u32 index)

@@ -37,7 +37,7 @@ struct error *machine_init_freeze(struct machine *m)
 	}
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		m->vcpus[i].park = &m->park_slots[i];
-	return clocks_init(&m->clocks, &m->vm, m->tsc_khz, m->vcpu_count);
+	return clocks_init(&m->clocks, &m->vm, m->cpuid_options.tsc_khz, m->vcpu_count);
 }
 
 void machine_deinit_freeze(struct machine *m)
@@ -84,6 +84,10 @@ void machine_resume_clocks(struct machine *m)
 	clocks_go(&m->clocks, vcpu_of, m);
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		timer_rewind(&m->vcpus[i].vcpu, &m->vcpus[i].timer);
+	// After the local APICs were set, or it would be lost again.
+	if (m->replay_due)
+		virtio_replay(&m->console.virtio);
+	m->replay_due = false;
 }
 
 bool machine_clocks_are_exact(const struct machine *m)

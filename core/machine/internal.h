@@ -21,6 +21,7 @@
 #include "kvm/vm.h"
 #include "machine/machine.h"
 #include "machine/vcpu_thread.h"
+#include "x86/cpuid.h"
 
 /* What the guest did to end the machine. */
 enum guest_end {
@@ -90,11 +91,14 @@ struct machine {
 	u32 vcpu_count;
 	struct vcpu_thread *vcpus;
 
-	u32 tsc_khz; /* the guest's */
+	struct cpuid_options cpuid_options; /* what the guest was shown, beside the host's own */
+	struct kvm_cpuid2 *cpuid; /* of CPU 0, as it was set */
 	struct rendezvous rendezvous;
 	struct park_slot *park_slots;
 	struct clocks clocks;
 	bool long_frozen; /* atomic: the last freeze was; written before the thaw */
+	bool is_loading; /* routes are handed to KVM once, when all is loaded */
+	bool replay_due; /* its devices' interrupts and kicks have been lost over a save, and are to come again */
 };
 
 static inline bool machine_is_stopping(const struct machine *m)
@@ -121,6 +125,11 @@ void machine_vcpu_ended(struct machine *m);
 /* board.c: the devices and their way to the interrupt controllers. */
 MUST_CHECK struct error *board_init(struct machine *m);
 void board_deinit(struct machine *m);
+
+/* machine.c: a machine with devices and memory, and no vCPU; fd is a file with the memory's contents, -1: zero. */
+MUST_CHECK struct error *machine_create_board(const struct topology *topology, int memory_fd, struct machine **ret);
+/* Its vCPUs, as they are after a reset; m->cpuid_options but for what the host tells. */
+MUST_CHECK struct error *machine_create_vcpus(struct machine *m);
 
 /* frozen.c: what a freeze needs of it; after the vCPUs have been made. */
 MUST_CHECK struct error *machine_init_freeze(struct machine *m);

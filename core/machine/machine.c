@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "machine/frozen.h"
 #include "machine/internal.h"
 #include "x86/apicid.h"
 #include "x86/boot.h"
@@ -36,8 +37,7 @@ const char *exit_reason_name(enum exit_reason reason)
 
 /* --- creation --- */
 
-static struct error *vcpu_prepare(struct machine *m, const struct kvm_cpuid2 *supported, u32 index,
-				  struct cpuid_options *options)
+static struct error *vcpu_prepare(struct machine *m, const struct kvm_cpuid2 *supported, u32 index)
 {
 	struct vcpu_thread *t = &m->vcpus[index];
 	struct error *err = vcpu_init(&t->vcpu, &m->vm, apic_id(&m->topology, index));
@@ -47,25 +47,54 @@ static struct error *vcpu_prepare(struct machine *m, const struct kvm_cpuid2 *su
 	m->vcpu_count++;
 	t->machine = m;
 	t->index = index;
-	if (index == 0) {
-		err = vcpu_get_tsc_khz(&t->vcpu, &options->tsc_khz);
-		if (err)
-			return err;
-	}
+	if (index == 0)
+		err = vcpu_get_tsc_khz(&t->vcpu, &m->cpuid_options.tsc_khz);
+	if (err)
+		return err;
 
 	struct kvm_cpuid2 *cpuid;
 
-	err = cpuid_build(supported, &m->topology, index, options, &cpuid);
+	err = cpuid_build(supported, &m->topology, index, &m->cpuid_options, &cpuid);
 	if (err)
 		return err;
 	err = vcpu_set_cpuid(&t->vcpu, cpuid);
-	free(cpuid);
-	if (err)
-		return err;
+	if (index == 0)
+		m->cpuid = cpuid;
+	else
+		free(cpuid);
+	return err;
+}
 
+struct error *machine_create_vcpus(struct machine *m)
+{
+	u32 count = topology_cpus(&m->topology);
+	struct kvm_cpuid2 *supported = NULL;
+
+	m->cpuid_options.tsc_deadline = kvm_capability(&m->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	m->vcpus = calloc(count, sizeof(*m->vcpus));
+	if (!m->vcpus)
+		return error_no_memory();
+
+	struct error *err = kvm_supported_cpuid(&m->kvm, 0, &supported);
+
+	for (u32 i = 0; !err && i < count; i++)
+		err = vcpu_prepare(m, supported, i);
+	free(supported);
+	if (!err)
+		err = machine_init_freeze(m);
+	return err;
+}
+
+/* What firmware would leave to the kernel. */
+static struct error *set_boot_msrs(struct machine *m)
+{
 	struct kvm_msr_entry msrs[BOOT_MSRS];
+	u32 count = boot_msrs(msrs, BOOT_MSRS);
+	struct error *err = NULL;
 
-	return vcpu_set_msrs(&t->vcpu, msrs, boot_msrs(msrs, BOOT_MSRS));
+	for (u32 i = 0; !err && i < m->vcpu_count; i++)
+		err = vcpu_set_msrs(&m->vcpus[i].vcpu, msrs, count);
+	return err;
 }
 
 static struct error *bsp_prepare(struct machine *m, u64 entry, bool la57)
@@ -85,39 +114,24 @@ static struct error *bsp_prepare(struct machine *m, u64 entry, bool la57)
 	return vcpu_set_regs(bsp, &regs);
 }
 
-static struct error *create_vcpus(struct machine *m, const struct machine_config *config)
+static struct error *create_memory(struct machine *m, int fd)
 {
-	u32 count = topology_cpus(&m->topology);
-	struct kvm_cpuid2 *supported = NULL;
-	struct cpuid_options options = {
-		.tsc_deadline = kvm_capability(&m->kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
-		.steal_time = config->steal_time,
-		.invariant_tsc = config->invariant_tsc,
-		.la57 = config->la57,
-	};
+	u64 size = topology_memory(&m->topology);
 
-	m->vcpus = calloc(count, sizeof(*m->vcpus));
-	if (!m->vcpus)
-		return error_no_memory();
-
-	struct error *err = kvm_supported_cpuid(&m->kvm, 0, &supported);
-
-	for (u32 i = 0; !err && i < count; i++)
-		err = vcpu_prepare(m, supported, i, &options);
-	free(supported);
-	m->tsc_khz = options.tsc_khz;
-	return err;
+	if (fd >= 0)
+		return guest_memory_init_file(&m->memory, size, LAYOUT_HOLE_START, LAYOUT_HOLE_END, fd);
+	return guest_memory_init(&m->memory, size, LAYOUT_HOLE_START, LAYOUT_HOLE_END);
 }
 
 /* Memory slots come before the interrupt controllers: the other way round costs milliseconds. */
-static struct error *create(struct machine *m, const struct machine_config *config)
+static struct error *create_board(struct machine *m, int memory_fd)
 {
 	struct error *err = kvm_open(&m->kvm, KVM_DEVICE);
 
 	if (err)
 		return err;
 	m->stage = STAGE_KVM;
-	err = guest_memory_init(&m->memory, topology_memory(&m->topology), LAYOUT_HOLE_START, LAYOUT_HOLE_END);
+	err = create_memory(m, memory_fd);
 	if (err)
 		return err;
 	m->stage = STAGE_MEMORY;
@@ -131,26 +145,28 @@ static struct error *create(struct machine *m, const struct machine_config *conf
 	if (err)
 		return err;
 	m->stage = STAGE_ROUTES;
-	err = board_init(m);
-	if (err)
-		return err;
+	return board_init(m);
+}
 
-	u64 entry;
+static struct error *init(struct machine *m, int memory_fd)
+{
+	pthread_mutex_init(&m->lock, NULL);
+	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->ended_fd < 0)
+		return error_create_errno("eventfd for a machine's end");
 
-	err = machine_load_guest(m, config, &entry);
-	guest_memory_advise_huge(&m->memory);
+	struct error *err = textlog_init(&m->console_log, CONSOLE_LOG_LIMIT);
+
 	if (!err)
-		err = create_vcpus(m, config);
+		err = textlog_init(&m->last_words, LAST_WORDS_LIMIT);
 	if (!err)
-		err = bsp_prepare(m, entry, config->la57);
-	if (!err)
-		err = machine_init_freeze(m);
+		err = create_board(m, memory_fd);
 	return err;
 }
 
-struct error *machine_create(const struct machine_config *config, struct machine **ret)
+struct error *machine_create_board(const struct topology *topology, int memory_fd, struct machine **ret)
 {
-	struct error *err = topology_check(&config->topology);
+	struct error *err = topology_check(topology);
 
 	if (err)
 		return err;
@@ -159,23 +175,48 @@ struct error *machine_create(const struct machine_config *config, struct machine
 
 	if (!m)
 		return error_no_memory();
-	m->topology = config->topology;
-	pthread_mutex_init(&m->lock, NULL);
-	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (m->ended_fd < 0)
-		err = error_create_errno("eventfd for a machine's end");
-	if (!err)
-		err = textlog_init(&m->console_log, CONSOLE_LOG_LIMIT);
-	if (!err)
-		err = textlog_init(&m->last_words, LAST_WORDS_LIMIT);
-	if (!err)
-		err = create(m, config);
+	m->topology = *topology;
+	err = init(m, memory_fd);
 	if (err) {
 		machine_destroy(m);
 		return err;
 	}
 	*ret = m;
 	return NULL;
+}
+
+static struct error *make_ready(struct machine *m, const struct machine_config *config)
+{
+	u64 entry;
+	struct error *err = machine_load_guest(m, config, &entry);
+
+	guest_memory_advise_huge(&m->memory);
+	if (!err)
+		err = machine_create_vcpus(m);
+	if (!err)
+		err = set_boot_msrs(m);
+	if (!err)
+		err = bsp_prepare(m, entry, config->la57);
+	return err;
+}
+
+struct error *machine_create(const struct machine_config *config, struct machine **ret)
+{
+	struct error *err = machine_create_board(&config->topology, -1, ret);
+
+	if (err)
+		return err;
+	(*ret)->cpuid_options = (struct cpuid_options){
+		.steal_time = config->steal_time,
+		.invariant_tsc = config->invariant_tsc,
+		.la57 = config->la57,
+	};
+	err = make_ready(*ret, config);
+	if (err) {
+		machine_destroy(*ret);
+		*ret = NULL;
+	}
+	return err;
 }
 
 void machine_destroy(struct machine *m)
@@ -188,6 +229,7 @@ void machine_destroy(struct machine *m)
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		vcpu_deinit(&m->vcpus[i].vcpu);
 	free(m->vcpus);
+	free(m->cpuid);
 	board_deinit(m);
 	if (m->stage >= STAGE_ROUTES)
 		irq_routes_deinit(&m->routes);
@@ -240,6 +282,8 @@ struct error *machine_start(struct machine *m)
 	m->start_ns = clock_now_ns();
 	m->started = true;
 	m->vcpus_left = m->vcpu_count;
+	if (m->clocks.stopped)
+		machine_resume_clocks(m);
 	for (u32 i = 0; !err && i < m->vcpu_count; i++) {
 		err = vcpu_thread_start(&m->vcpus[i]);
 		if (!err)

@@ -63,6 +63,14 @@ void textlog_append(struct textlog *log, const void *data, size_t n)
 	pthread_mutex_unlock(&log->lock);
 }
 
+void textlog_restore(struct textlog *log, u64 start, const void *data, size_t n)
+{
+	pthread_mutex_lock(&log->lock);
+	log->start = log->end = start;
+	pthread_mutex_unlock(&log->lock);
+	textlog_append(log, data, n);
+}
+
 u64 textlog_read(struct textlog *log, u64 from, struct buf *out)
 {
 	pthread_mutex_lock(&log->lock);

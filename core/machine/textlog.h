@@ -24,6 +24,8 @@ MUST_CHECK struct error *textlog_init(struct textlog *log, size_t limit);
 void textlog_deinit(struct textlog *log);
 /* Never fails: when memory is short, the oldest bytes go. */
 void textlog_append(struct textlog *log, const void *data, size_t n);
+/* Makes it as if those bytes, the first of them at that offset, were all that is left of what was written. */
+void textlog_restore(struct textlog *log, u64 start, const void *data, size_t n);
 /* Bytes from offset from (or the oldest kept) to the end are put into out. Returns the end's offset. */
 u64 textlog_read(struct textlog *log, u64 from, struct buf *out);
 

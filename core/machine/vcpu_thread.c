@@ -178,6 +178,8 @@ static struct error *run_until_end(struct vcpu_thread *t, enum verdict *verdict)
 	struct error *err = NULL;
 
 	*verdict = VERDICT_GO_ON;
+	// Of a machine that was saved: nothing else has a timer before it has run.
+	timer_resume(&t->vcpu, &t->timer, machine_was_long_frozen(t->machine));
 	while (!err && *verdict == VERDICT_GO_ON && !machine_is_stopping(t->machine)) {
 		if (park_is_wanted(t->park)) {
 			err = vcpu_thread_retire(t, verdict);

@@ -84,6 +84,12 @@ void frame_reader_advance(struct frame_reader *r, size_t n)
 	r->end += n;
 }
 
+void frame_reader_reset(struct frame_reader *r)
+{
+	r->start = r->end = 0;
+	r->searching = false;
+}
+
 /* Slides to the next byte that begins a good header; false when the bytes run out first. */
 static bool find_header(struct frame_reader *r, struct wire_header *ret)
 {

@@ -61,6 +61,9 @@ size_t frame_reader_space(struct frame_reader *r, u8 **ret);
 /* n bytes were put there. */
 void frame_reader_advance(struct frame_reader *r, size_t n);
 
+/* Drops what has not been consumed. */
+void frame_reader_reset(struct frame_reader *r);
+
 /* The next good frame; false when more bytes are needed. */
 bool frame_reader_next(struct frame_reader *r, struct frame *ret);
 
