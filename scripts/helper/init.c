@@ -21,7 +21,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +35,8 @@ static const struct mount_entry {
 	{ "devtmpfs", "/dev", "devtmpfs", "mode=0755", MS_NOSUID },
 	{ "devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC },
 	{ "cgroup2", "/sys/fs/cgroup", "cgroup2", "", MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	// Takes what is in it, and ktstr keeps it half empty: a guest has to fit in beside it.
+	{ "warm", WARM, "tmpfs", "mode=0700,size=50%", MS_NOSUID | MS_NODEV },
 },
   shares[] = {
 	  { "root", SHARE_ROOT, "9p", SHARE_OPTIONS ",cache=readahead", MS_RDONLY },
@@ -80,21 +81,6 @@ static void load_modules(void)
 			close(fd);
 	}
 	fclose(list);
-}
-
-/* Three eighths of the memory: a guest has to fit in beside it, and /tmp. It takes what is in it, no more. */
-static void mount_warm(void)
-{
-	struct sysinfo info;
-	char options[64];
-
-	sysinfo(&info);
-	snprintf(options, sizeof(options), "mode=0700,size=%lluk",
-		 (unsigned long long)info.totalram * info.mem_unit / 1024 * 3 / 8);
-	mkdir("/run", 0755);
-	mkdir(WARM, 0700);
-	if (mount("tmpfs", WARM, "tmpfs", MS_NOSUID | MS_NODEV, options))
-		give_up(WARM);
 }
 
 static void loopback_up(void)
@@ -144,11 +130,11 @@ int main(void)
 	int ports = 0;
 
 	setlinebuf(stderr);
+	mkdir("/run", 0755);
 	mount_all(early_mounts, sizeof(early_mounts) / sizeof(*early_mounts));
 	load_modules();
 	mkdir(SHARES, 0755);
 	mount_all(shares, sizeof(shares) / sizeof(*shares));
-	mount_warm();
 	loopback_up();
 	device_links();
 	keep_interrupting();

@@ -21,7 +21,6 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -217,22 +216,6 @@ static int cgroup_populated(int slot)
 	return strstr(text, "populated 1") != NULL;
 }
 
-/*
- * The caller's own directory for warm machines is another's: nothing written there would outlast the command.
- * A third of the room is for those that are being made or still used when they have lost their name.
- */
-static void set_warm(void)
-{
-	struct statvfs fs;
-	char limit[32];
-
-	if (statvfs(WARM, &fs))
-		fail(WARM);
-	snprintf(limit, sizeof(limit), "%lluM", (unsigned long long)fs.f_blocks * fs.f_frsize * 2 / 3 >> 20);
-	setenv("KTSTR_WARM_DIR", WARM, 1);
-	setenv("KTSTR_WARM_LIMIT", limit, 1);
-}
-
 _Noreturn static void run_command(int slot, char *data, size_t size)
 {
 	struct command c;
@@ -250,7 +233,8 @@ _Noreturn static void run_command(int slot, char *data, size_t size)
 	clearenv();
 	for (char **env = c.env; *env; env++)
 		putenv(*env);
-	set_warm();
+	// The caller's own is another's: nothing written there would outlast the command.
+	setenv("KTSTR_WARM_DIR", WARM, 1);
 	execvp(c.argv[0], c.argv);
 	fail(c.argv[0]);
 }

@@ -135,13 +135,12 @@ working_directory() {
 environment() {
 	export ODD=$'two\nlines, "quotes" $dollar \x01\xff' EMPTY=''
 	# Warm machines have a place of their own in the helper, whatever the caller's is.
-	export KTSTR_WARM_DIR=/nowhere KTSTR_WARM_LIMIT=1T
-	env -0 | grep -zv '^_=' | grep -zv '^KTSTR_WARM_' | sort -z >wanted
+	export KTSTR_WARM_DIR=/nowhere KTSTR_WARM=0 KTSTR_WARM_LIMIT=1T
+	env -0 | grep -zv '^_=' | grep -zv '^KTSTR_WARM_DIR=' | sort -z >wanted
 	helper env -0 | grep -zv '^_=' | sort -z >got
-	unset KTSTR_WARM_DIR KTSTR_WARM_LIMIT
-	cmp <(grep -zvE '^KTSTR_(IN_HELPER|WARM_DIR|WARM_LIMIT)=' got) wanted &&
-		grep -zq '^KTSTR_IN_HELPER=1$' got && grep -zq '^KTSTR_WARM_DIR=/run/ktstr-warm$' got &&
-		grep -zqE '^KTSTR_WARM_LIMIT=[1-9][0-9]*M$' got
+	unset KTSTR_WARM_DIR KTSTR_WARM KTSTR_WARM_LIMIT
+	cmp <(grep -zvE '^KTSTR_(IN_HELPER|WARM_DIR)=' got) wanted &&
+		grep -zq '^KTSTR_IN_HELPER=1$' got && grep -zq '^KTSTR_WARM_DIR=/run/ktstr-warm$' got
 }
 
 arguments() {
@@ -443,13 +442,14 @@ warm_files_stay() {
 	wait $pid && [ $status = 0 ] && helper sh -c 'flock -n $KTSTR_WARM_DIR/kept rm $KTSTR_WARM_DIR/kept'
 }
 
-# More than the room there is, and more than KTSTR_WARM_LIMIT is room: the helper survives the first.
+# A quarter of the memory fits in; what does not is refused, and the helper survives it.
 warm_room() {
-	local script='
-		cd $KTSTR_WARM_DIR && stat -f -c "%b %S" . && echo $KTSTR_WARM_LIMIT &&
-		{ fallocate -l $KTSTR_WARM_LIMIT within && ! fallocate -l 100G beyond; rm -f within beyond; }'
-	helper sh -c "$script" || return 1
-	[ "$(helper --fresh --memory 1024 sh -c 'echo ${KTSTR_WARM_LIMIT%M}')" -lt 300 ]
+	helper bash -c '
+		memory=$(awk "/^MemTotal/ { print \$2 }" /proc/meminfo) && cd "$KTSTR_WARM_DIR" || exit
+		fallocate -l $((memory / 4))K within && ! fallocate -l $((memory / 2))K beyond
+		status=$?
+		rm -f within beyond
+		exit $status'
 }
 
 stock_kernel_inside() { "$project/scripts/soak-helper" 1; }
@@ -480,7 +480,7 @@ check "two commands run at once in one helper" concurrent
 check "commands beyond the number of ports wait their turn" more_than_ports
 check "warm machines have a place with unnamed files, holes and mappings" warm_files
 check "what is there is seen, and can be locked, by other commands" warm_files_stay
-check "its room is bounded, and larger than the limit of the cache" warm_room
+check "its room is bounded" warm_room
 check "/dev/kvm works inside" kvm_inside
 check "the HPET interrupts the helper all the time" interrupted
 check "with-kvm inside runs directly" directly_inside
