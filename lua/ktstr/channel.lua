@@ -13,6 +13,7 @@ local SEND_SLICE_S = 0.05
 ---@field machine ktstr.core.machine
 ---@field ready table|nil what SYS_RDY said
 ---@field ended boolean
+---@field run_id string|nil of a machine that was saved: what its agent's hello has to say
 local Channel = {}
 Channel.__index = Channel
 
@@ -31,6 +32,13 @@ function channel.new(machine)
     lifecycle = {},
     console_offset = 0,
   }, Channel)
+end
+
+--- Goes on with a machine that was saved: with request ids that nothing in it has, and its hello by a new name.
+---@param last_id integer
+---@param run_id string
+function Channel:go_on(last_id, run_id)
+  self.last_id, self.run_id = last_id, run_id
 end
 
 --- Calls sink(text) for the console's new text at every wait, and sink(nil) when no more will come.
@@ -63,7 +71,12 @@ end
 local handlers = {}
 
 handlers[wire.MSG_SYS_RDY] = function(self, message)
+  if self.run_id and message.run_id ~= self.run_id then
+    return
+  end
   self.ready = message
+  -- What has come before is the earlier run's.
+  self.reports, self.lifecycle = {}, {}
 end
 
 handlers[wire.MSG_OP_REPLY] = function(self, message)
@@ -183,6 +196,37 @@ function Channel:post(op, body, options)
     error(e, 0)
   end
   return request
+end
+
+--- What is under way, for go_back().
+---@return table mark
+function Channel:mark()
+  local mark = { pending = {} }
+  for id in pairs(self.pending) do
+    mark.pending[id] = true
+  end
+  return mark
+end
+
+-- To the host's programs ECANCELED: what a reply to a request that never was would say.
+local CANCELED = 125
+
+--- The guest has been taken back to when the mark was made: whatever was begun since gets an error for an answer.
+---@param mark table
+function Channel:go_back(mark)
+  local lost = {}
+  for id in pairs(self.pending) do
+    if not mark.pending[id] then
+      lost[#lost + 1] = id
+    end
+  end
+  for _, id in ipairs(lost) do
+    handlers[wire.MSG_OP_REPLY](self, {
+      id = id, error = CANCELED, strerror = "Operation canceled",
+      body = wire.pack { { "MESSAGE", "the machine was taken back to before it was asked" } },
+    })
+  end
+  self.reports = {}
 end
 
 ---@return table[] reports since the last call

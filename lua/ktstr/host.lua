@@ -46,6 +46,14 @@ function host.mode(path)
   return info and info.st_mode % PERMISSION_BITS
 end
 
+--- Bytes of a file; 0 when there is none.
+---@param path string
+---@return integer
+function host.size(path)
+  local info = posix["sys.stat"].stat(path)
+  return info and info.st_size or 0
+end
+
 --- The absolute path without symbolic links; nil when there is no such file.
 ---@param path string
 ---@return string|nil

@@ -5,6 +5,7 @@ local core = require "ktstr.core"
 ---@class ktstr
 ---@field version string
 ---@field boot fun(options: ktstr.BootOptions|nil): ktstr.VM boots a machine
+---@field image fun(path: string): ktstr.Image a machine that vm:save(path) has saved
 ---@field test fun(name: string, options: ktstr.TestOptions|fun(t: ktstr.Test), fn: fun(t: ktstr.Test)|nil)
 ---  declares a test
 ---@field work table<string, fun(params: table|nil): ktstr.Work> work types by name:
@@ -19,6 +20,9 @@ local ktstr = { version = core.version }
 local parts = {
   boot = function()
     return require("ktstr.boot").boot
+  end,
+  image = function()
+    return require("ktstr.image").open
   end,
   test = function()
     return require("ktstr.test").declare

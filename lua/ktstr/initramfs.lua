@@ -37,6 +37,8 @@ local EARLY_MODULES = "/etc/ktstr/modules"
 -- What the guest's programs ask for a capture with.
 local CAPTURE = "/usr/bin/ktstr-capture"
 
+local INIT, BUSYBOX = "/init", "/bin/busybox"
+
 local LOADER_CACHE = "/etc/ld.so.cache"
 
 local applets_of = {}
@@ -126,13 +128,40 @@ local function sorted_keys(t)
   return keys
 end
 
--- Puts modules in, each once. Returns their paths in the guest, in load order.
-local function add_modules(archive, list, directory, added)
+---@class ktstr.initramfs.Part
+---@field kind "dir"|"char"|"file"
+---@field path string in the guest
+---@field mode integer|nil permission bits; nil: those of the host's file
+---@field host string|nil the contents: a file of the host
+---@field content string|nil the contents; of a character device "major:minor"
+
+-- What every guest has, but for busybox's applets, which go with busybox.
+local function own_parts()
+  local parts = {}
+  local function add(part)
+    parts[#parts + 1] = part
+  end
+  for _, directory in ipairs(directories) do
+    add { kind = "dir", path = directory[1], mode = directory[2] }
+  end
+  add { kind = "char", path = "/dev/console", mode = tonumber("600", 8), content = "5:1" }
+  add { kind = "char", path = "/dev/null", mode = tonumber("666", 8), content = "1:3" }
+  add { kind = "file", path = INIT, mode = EXECUTABLE, host = initramfs.agent() }
+  add { kind = "file", path = CAPTURE, mode = EXECUTABLE, host = guest_program "ktstr-capture" }
+  add { kind = "file", path = BUSYBOX, mode = EXECUTABLE, host = guest_program "busybox" }
+  for _, path in ipairs(sorted_keys(etc)) do
+    add { kind = "file", path = path, mode = PLAIN, content = etc[path] }
+  end
+  return parts
+end
+
+-- Adds modules, each once. Returns their paths in the guest, in load order.
+local function add_modules(parts, list, directory, added)
   local paths = {}
   for i, module in ipairs(list) do
     local path = ("%s/%s"):format(directory, module.path)
     if not added[path] then
-      archive:file(path, PLAIN, module.data)
+      parts[#parts + 1] = { kind = "file", path = path, mode = PLAIN, content = module.data }
       added[path] = true
     end
     paths[i] = path
@@ -140,48 +169,103 @@ local function add_modules(archive, list, directory, added)
   return paths
 end
 
---- Builds the archive. files: see ktstr.boot. modules, channel_modules: what ktstr.modules found; the agent
---- loads the latter by itself, before it can be asked. Raises "not-found", "invalid", "format".
+--- The agent on the host.
+---@return string
+function initramfs.agent()
+  return guest_program "agent"
+end
+
+--- What a test's own files come to: with the libraries that they need. Raises "not-found", "invalid".
+---@param files table|nil see ktstr.boot
+---@return ktstr.initramfs.Part[] in the order of their paths
+function initramfs.files(files)
+  local entries, parts = collect_files(files or {}), {}
+  for i, guest in ipairs(sorted_keys(entries)) do
+    parts[i] = { kind = "file", path = guest, host = entries[guest] }
+  end
+  return parts
+end
+
+--- All that an archive is to have. modules, channel_modules: what ktstr.modules found; the agent loads the latter
+--- by itself, before it can be asked. Raises "not-found".
+---@param options { modules: ktstr.Module[]|nil, channel_modules: ktstr.Module[]|nil, module_directory: string|nil }
+---@return ktstr.initramfs.Part[] parts, string[] module_paths where `modules` are in the guest, in load order
+function initramfs.parts(options)
+  local parts, added = own_parts(), {}
+  local early = add_modules(parts, options.channel_modules or {}, options.module_directory, added)
+  if #early > 0 then
+    parts[#parts + 1] = { kind = "file", path = EARLY_MODULES, mode = PLAIN,
+      content = table.concat(early, "\n") .. "\n" }
+  end
+  return parts, add_modules(parts, options.modules or {}, options.module_directory, added)
+end
+
+--- Bytes of their contents, which is all but a few KiB of an archive of them.
+---@param ... ktstr.initramfs.Part[]
+---@return number
+function initramfs.size(...)
+  local bytes = 0
+  for _, parts in ipairs { ... } do
+    for _, part in ipairs(parts) do
+      bytes = bytes + (part.host and host.size(part.host) or #(part.content or ""))
+    end
+  end
+  return bytes
+end
+
+local adders = {}
+
+function adders.dir(archive, part)
+  archive:dir(part.path, part.mode)
+end
+
+function adders.char(archive, part)
+  local major, minor = part.content:match "^(%d+):(%d+)$"
+  archive:char_device(part.path, part.mode, tonumber(major), tonumber(minor))
+end
+
+function adders.file(archive, part)
+  if part.host then
+    archive:host_file(part.path, part.mode, part.host)
+  else
+    archive:file(part.path, part.mode, part.content)
+  end
+end
+
+--- Builds the archive of parts, with busybox's applets; one of `files` takes the place of a part or an applet of
+--- the same path. Raises "not-found", "format".
+---@param parts ktstr.initramfs.Part[]
+---@param files ktstr.initramfs.Part[]
+---@return userdata cpio
+function initramfs.pack(parts, files)
+  local archive = core.cpio()
+  local theirs = {}
+  for _, part in ipairs(files) do
+    theirs[part.path] = true
+  end
+  for _, part in ipairs(parts) do
+    if not theirs[part.path] or part.path == INIT or part.path == BUSYBOX then
+      adders[part.kind](archive, part)
+    end
+  end
+  for _, name in ipairs(initramfs.applets(guest_program "busybox")) do
+    if not theirs["/bin/" .. name] then
+      archive:symlink("/bin/" .. name, "busybox")
+    end
+  end
+  for _, part in ipairs(files) do
+    adders.file(archive, part)
+  end
+  return archive
+end
+
+--- The archive of everything at once: what initramfs.parts() and initramfs.files() take.
 ---@param options { files: table|nil, modules: ktstr.Module[]|nil, channel_modules: ktstr.Module[]|nil,
 ---  module_directory: string|nil }
----@return userdata cpio, string[] module_paths where `modules` are in the guest, in load order
+---@return userdata cpio, string[] module_paths
 function initramfs.build(options)
-  local archive = core.cpio()
-  local entries = collect_files(options.files or {})
-
-  for _, directory in ipairs(directories) do
-    archive:dir(directory[1], directory[2])
-  end
-  archive:char_device("/dev/console", tonumber("600", 8), 5, 1)
-  archive:char_device("/dev/null", tonumber("666", 8), 1, 3)
-  archive:host_file("/init", EXECUTABLE, guest_program "agent")
-  if not entries[CAPTURE] then
-    archive:host_file(CAPTURE, EXECUTABLE, guest_program "ktstr-capture")
-  end
-
-  local busybox = guest_program "busybox"
-  archive:host_file("/bin/busybox", EXECUTABLE, busybox)
-  for _, name in ipairs(initramfs.applets(busybox)) do
-    local path = "/bin/" .. name
-    if not entries[path] then
-      archive:symlink(path, "busybox")
-    end
-  end
-  for _, path in ipairs(sorted_keys(etc)) do
-    if not entries[path] then
-      archive:file(path, PLAIN, etc[path])
-    end
-  end
-  for _, guest in ipairs(sorted_keys(entries)) do
-    archive:host_file(guest, nil, entries[guest])
-  end
-
-  local directory, added = options.module_directory, {}
-  local early = add_modules(archive, options.channel_modules or {}, directory, added)
-  if #early > 0 then
-    archive:file(EARLY_MODULES, PLAIN, table.concat(early, "\n") .. "\n")
-  end
-  return archive, add_modules(archive, options.modules or {}, directory, added)
+  local parts, module_paths = initramfs.parts(options)
+  return initramfs.pack(parts, initramfs.files(options.files)), module_paths
 end
 
 return initramfs

@@ -286,6 +286,8 @@ function Program:wait(seconds)
       on_reply = function(reply)
         if reply.error == 0 then
           finish(self, reply)
+        else
+          self.wait_request = nil -- another wait asks anew
         end
       end,
     })

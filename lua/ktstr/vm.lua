@@ -7,6 +7,7 @@ local freeze = require "ktstr.freeze"
 local host = require "ktstr.host"
 local outcome = require "ktstr.outcome"
 local program = require "ktstr.program"
+local save = require "ktstr.save"
 
 local wire = core.wire
 
@@ -17,16 +18,18 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field topology ktstr.Topology
 ---@field release string the guest kernel's version string
 ---@field channel ktstr.Channel
+---@field plan ktstr.Plan|nil what it was made of
 local VM = {}
 VM.__index = VM
 
 local vm = {}
 
--- Machines that have not ended; the collector may take one away (its memory goes with it).
-local live = setmetatable({}, { __mode = "k" })
+-- Machines that have not ended, with the order they were made in; the collector may take one away (its memory goes
+-- with it).
+local live, made = setmetatable({}, { __mode = "k" }), 0
 
 ---@param machine ktstr.core.machine
----@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil }
+---@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil, plan: ktstr.Plan|nil }
 ---@return ktstr.VM
 function vm.new(machine, fields)
   local self = setmetatable({
@@ -34,10 +37,24 @@ function vm.new(machine, fields)
     topology = fields.topology,
     timeout = fields.timeout,
     freeze_limit = fields.freeze_limit,
+    plan = fields.plan,
     channel = channel.new(machine),
   }, VM)
-  live[self] = true
+  made = made + 1
+  live[self] = made
   return self
+end
+
+--- The machine that was started last, of those that run and whose agent is ready.
+---@return ktstr.VM|nil
+function vm.latest()
+  local latest
+  for self, number in pairs(live) do
+    if self.channel.ready and (not latest or number > live[latest]) then
+      latest = self
+    end
+  end
+  return latest
 end
 
 --- Ends every machine that still runs.
@@ -164,10 +181,11 @@ local function read_pieces(self, path, sink)
   until #data < wire.WIRE_DATA_MAX
 end
 
--- Writes what source() returns, piece by piece, until it returns nil. The first piece cuts the file.
-local function write_pieces(self, path, mode, source)
+-- Writes what source() returns, piece by piece, until it returns nil. The first piece cuts the file; with `replace` it
+-- takes the place of whatever is there, and is not written through a link.
+local function write_pieces(self, path, mode, source, replace)
   local what = ("write '%s'"):format(path)
-  local offset, flags = 0, wire.WRITE_TRUNCATE + wire.WRITE_MKDIR
+  local offset, flags = 0, wire.WRITE_TRUNCATE + wire.WRITE_MKDIR + (replace and wire.WRITE_REPLACE or 0)
   local data = source() or ""
   repeat
     self:_request(wire.OP_WRITE, wire.write_head(path, offset, mode, flags) .. data, what)
@@ -214,10 +232,14 @@ end
 ---@param mode integer|nil permission bits; nil: as on the host
 function VM:put(path, guest, mode)
   check_guest_path(guest, "vm:put")
+  self:_put(path, guest, mode, false)
+end
+
+function VM:_put(path, guest, mode, replace)
   local file = host.open(path)
   local ok, e = pcall(write_pieces, self, guest, mode or host.mode(path), function()
     return file:read(wire.WIRE_DATA_MAX)
-  end)
+  end, replace)
   file:close()
   if not ok then
     error(e, 0)
@@ -318,6 +340,39 @@ end
 ---@return ktstr.Capture[]
 function VM:captures()
   return capture.list(self.machine)
+end
+
+-- The machine as it stands, as an image in C.
+function VM:_image(directory)
+  return save.image(self, directory)
+end
+
+--- Saves the machine: its memory, its CPUs, its devices, as they stand between two instructions. It goes on afterwards
+--- (or stays frozen), and has not noticed. With a path the image is kept in that directory, which is made; without one
+--- it has no name, and is gone when nobody holds it any more.
+---   local image = vm:save()
+---   local a, b = image:boot(), image:boot()
+--- Raises as vm:freeze(); "busy" when there is something at that path, "os" when the disk is full.
+---@param path string|nil
+---@return ktstr.Image
+function VM:save(path)
+  return save.save(self, path)
+end
+
+--- Remembers how the machine stands, for vm:rewind(). It goes on afterwards, or stays frozen. Raises as vm:freeze().
+---@return ktstr.Checkpoint
+function VM:checkpoint()
+  return save.checkpoint(self)
+end
+
+--- Takes the machine back to a checkpoint: memory, CPUs, devices, clocks. It is frozen afterwards; vm:thaw() lets it
+--- go on from there. Requests and programs that came after the checkpoint have never been: who waits for one gets an
+--- error. What was heard from the machine since (its console, output, captures) is kept. Unlike a restore it
+--- is the same machine, so its random numbers come again, and its clock shows the time of the checkpoint.
+--- Raises "invalid" when there is no checkpoint, or another machine's; as vm:freeze().
+---@param checkpoint ktstr.Checkpoint|nil nil: the one taken last
+function VM:rewind(checkpoint)
+  save.rewind(self, checkpoint)
 end
 
 --- What the agent holds, for leak tests: descriptors, children, rss (bytes), cpu_ns of its I/O thread.

@@ -1,5 +1,5 @@
 -- --repl-on-failure: a prompt at the place where a test fails, before anything else has run.
-local boot = require "ktstr.boot"
+local vms = require "ktstr.vm"
 local errors = require "ktstr.errors"
 
 local failure = {}
@@ -74,7 +74,7 @@ end
 ---@param what string what failed
 ---@param place ktstr.FailurePlace
 function failure.stop_at(what, place)
-  local vm = place.vm or boot.latest()
+  local vm = place.vm or vms.latest()
   if not wanted or open or not vm or vm.result or vm.channel.ended then
     return
   elseif not require("ktstr.repl.session").has_terminal() then
