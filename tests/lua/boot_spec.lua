@@ -3,6 +3,7 @@ local support = require "tests.lua.support"
 local core, load = support.library()
 local boot = load "ktstr.boot"
 local raised = support.raised
+local plan = load "ktstr.plan"
 local vm_module = load "ktstr.vm"
 
 local MIB = 2 ^ 20
@@ -58,12 +59,12 @@ describe("ktstr.boot", function()
 
   it("gives more memory for a large initramfs, and refuses too little", function()
     local t = load("ktstr.topology").parse "1n1l1c1t"
-    assert.equals(696 * MIB, boot.memory(nil, t, 200 * MIB))
-    local e = raised(boot.memory, "256M", t, 200 * MIB)
+    assert.equals(696 * MIB, plan.memory(nil, t, 200 * MIB))
+    local e = raised(plan.memory, "256M", t, 200 * MIB)
     assert.is_true(e.cannot_run)
     assert.equals("memory 256 MiB is too little for the initramfs of 200 MiB; give at least 696 MiB",
       tostring(e))
-    assert.equals(32 * MIB + 96 * MIB, boot.memory(128 * MIB, t, 32 * MIB / 3))
+    assert.equals(32 * MIB + 96 * MIB, plan.memory(128 * MIB, t, 32 * MIB / 3))
   end)
 
   it("takes the nodes' own memory", function()

@@ -1,7 +1,7 @@
 -- A stock kernel's time stands still with it: for what it measures, for what waits, for its watchdogs, at any
 -- moment from its first instruction on.
 local ktstr = require "ktstr"
-local boot = require "ktstr.boot"
+local plan = require "ktstr.plan"
 local core = require "ktstr.core"
 local initramfs = require "ktstr.initramfs"
 local kernels = require "ktstr.kernels"
@@ -50,7 +50,7 @@ local function new_vm(options)
     kernel = kernel.path,
     initrd = archive,
     cmdline = "console=ttyS0 loglevel=5 panic=-1",
-    topology = t:for_machine(boot.memory(nil, t, archive:size())),
+    topology = t:for_machine(plan.memory(nil, t, archive:size())),
     kaslr = true,
     la57 = false,
     timeout = options.timeout,
