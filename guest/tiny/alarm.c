@@ -5,17 +5,6 @@
 #include "tiny/report.h"
 #include "tiny/trap.h"
 
-enum {
-	DEADLINE_1_ECX = 24,
-	LEAF_HYPERVISOR = 0x40000000,
-	LEAF_TIMING = 0x40000010, /* eax: the TSC's kHz */
-};
-
-static u32 tsc_khz(void)
-{
-	return cpuid(LEAF_HYPERVISOR, 0).a >= LEAF_TIMING ? cpuid(LEAF_TIMING, 0).a : 0;
-}
-
 static void put(struct text *t, const char *before, u64 number)
 {
 	text_put(t, before);
@@ -54,7 +43,7 @@ bool alarm_by_deadline(u32 ms)
 	u32 khz = tsc_khz();
 	u64 now = tsc_read();
 
-	if (!khz || !(cpuid(1, 0).c & 1u << DEADLINE_1_ECX))
+	if (!khz || !timer_has_deadline())
 		return false;
 	timer_start_deadline(now + (u64)khz * ms);
 	wait_and_report(now, khz, ms);

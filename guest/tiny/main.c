@@ -12,18 +12,17 @@
 #include "tiny/hostile.h"
 #include "tiny/io.h"
 #include "tiny/load.h"
+#include "tiny/op.h"
 #include "tiny/print.h"
 #include "tiny/report.h"
 #include "tiny/smp.h"
 #include "tiny/tiny.h"
 #include "tiny/trap.h"
+#include "tiny/warm.h"
 #include "tlv/codec.h"
 #include "tlv/crc32.h"
 
-enum {
-	ERRNO_NOSYS = 38,
-	CPUS_TIMEOUT_SECONDS = 60,
-};
+enum { CPUS_TIMEOUT_SECONDS = 60 };
 
 /* A vmlinux says its release this way. */
 __attribute__((used)) static const char banner[] = "Linux version 0.1.0-tiny (ktstr) #1 SMP\n";
@@ -231,38 +230,29 @@ static void run_flood(s64 number)
 		console_send_in_place(&frame, size);
 }
 
-static s32 shutdown_code(const struct frame *frame)
-{
-	struct attr_reader r = attr_reader_init((const u8 *)frame->payload + sizeof(struct wire_op_request),
-						frame->length - sizeof(struct wire_op_request));
-	struct attr a;
-
-	while (attr_next(&r, &a))
-		if (a.info->type == ATTR_CODE)
-			return attr_s32(&a);
-	return 0;
-}
-
 static void run_echo(s64 number)
 {
 	report_ready();
 	for (;;) {
-		struct frame frame = console_receive();
-		struct wire_op_request request;
+		struct op op = op_receive();
 
-		if (frame.type != MSG_OP_REQUEST || frame.length < sizeof(request))
-			continue;
-		memcpy(&request, frame.payload, sizeof(request));
-
-		bool known = request.op == OP_PING || request.op == OP_SHUTDOWN;
-		const struct wire_op_reply reply = { request.request_id, known ? 0 : ERRNO_NOSYS };
-
-		console_send(MSG_OP_REPLY, &reply, sizeof(reply));
-		if (request.op != OP_SHUTDOWN)
-			continue;
-		report_exit(shutdown_code(&frame));
-		machine_power_off();
+		if (op.op == OP_SHUTDOWN)
+			op_shut_down(&op);
+		else if (op.op == OP_PING)
+			op_reply(&op, NULL, 0);
+		else
+			op_fail(&op, ERRNO_NOSYS);
 	}
+}
+
+static void run_warm(s64 ms)
+{
+	warm_run(&cpus, rsdp, WARM_DEADLINE, (u32)ms);
+}
+
+static void run_warm_periodic(s64 ms)
+{
+	warm_run(&cpus, rsdp, WARM_PERIODIC, (u32)ms);
 }
 
 /* SYS_RDY, where there is a console, comes when every CPU is there and about to count. */
@@ -376,6 +366,8 @@ static const struct scenario {
 	{ "cpus", run_cpus, true }, /* every CPU's ids on STDOUT, EXIT 0, or 1 when one is missing; reset */
 	{ "flood", run_flood, true }, /* STDOUT without end */
 	{ "echo", run_echo, true }, /* answers PING and SHUTDOWN */
+	{ "warm", run_warm, true }, /* to be saved: ticks by deadlines every number ms, requests answered (warm.h) */
+	{ "warm-periodic", run_warm_periodic, true }, /* the same, ticks by the APIC's own count */
 	{ "triple-elsewhere", run_triple_elsewhere, false }, /* triple fault on the last CPU */
 	{ "end-everywhere", run_end_everywhere, false }, /* every CPU resets or powers off */
 	{ "shout", run_shout, false }, /* text on COM1 and COM2 without end */

@@ -2,7 +2,6 @@
 #include "tiny/report.h"
 
 #include "tiny/console.h"
-#include "tlv/codec.h"
 
 static bool said_ready;
 
@@ -17,18 +16,30 @@ void report_output(struct report *report, struct text *text)
 	text->size = 0;
 }
 
-void report_ready(void)
+static void send_ready(const struct attr *run_id)
 {
-	u8 buffer[64];
+	u8 buffer[128];
 	struct attr_writer w = attr_writer_init(buffer, sizeof(buffer));
 
-	if (said_ready)
-		return;
-	said_ready = true;
 	attr_put_u32(&w, ATTR_VERSION, WIRE_VERSION);
 	attr_put_string(&w, ATTR_RELEASE, "0.1.0-tiny");
 	attr_put_u32(&w, ATTR_PID, 1);
+	if (run_id)
+		attr_put_bytes(&w, ATTR_RUN_ID, run_id->value, run_id->length);
 	console_send(MSG_SYS_RDY, buffer, (u32)w.size);
+}
+
+void report_ready(void)
+{
+	if (said_ready)
+		return;
+	said_ready = true;
+	send_ready(NULL);
+}
+
+void report_restored(const struct attr *run_id)
+{
+	send_ready(run_id);
 }
 
 void report_at_work(void)

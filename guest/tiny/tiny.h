@@ -32,6 +32,10 @@
 /* The scenarios that capture: u64 sent, then replies: done, busy, timeout, failed, strange. */
 #define TINY_CAPTURES_GPA 0x36000
 
+/* The scenarios `warm` (warm.h): what OP_WRITE puts into their one file, from its first byte on. */
+#define TINY_WARM_GPA 0x200000
+#define TINY_WARM_SIZE 0x400000
+
 /* Where other CPUs start in real mode, and their stacks: low memory that the boot protocol leaves alone. */
 #define TINY_TRAMPOLINE_GPA 0x10000
 #define TINY_AP_STACKS_GPA 0x40000

@@ -29,6 +29,9 @@ enum {
 	DIVIDE_BY_16 = 3,
 	COUNTS_PER_MS = 62500, /* of KVM's 1 GHz, divided by 16 */
 	MSR_TSC_DEADLINE = 0x6e0,
+	DEADLINE_1_ECX = 24,
+	LEAF_HYPERVISOR = 0x40000000,
+	LEAF_TIMING = 0x40000010, /* eax: the TSC's kHz */
 
 	ICR_ASSERT = 1 << 14,
 	ICR_INIT = 5 << 8,
@@ -57,6 +60,9 @@ static struct gate idt[256];
 static volatile u32 ticks;
 
 extern const u8 exception_stubs[];
+
+/* The segment that nothing is addressed by: its base says whose ticks a CPU counts. */
+static const u32 MSR_GS_BASE = 0xc0000101;
 
 /* What entry.S leaves on the stack. */
 struct exception {
@@ -149,6 +155,13 @@ void apic_send_wake(u32 id)
 	apic_send(id, ICR_ASSERT | VECTOR_WAKE);
 }
 
+/* The one that it sends itself ends the wait, if no other does. */
+void interrupts_take(void)
+{
+	apic_send_wake(apic_id());
+	wait_for_interrupt();
+}
+
 struct interrupt_frame;
 
 __attribute__((interrupt)) static void on_interrupt(struct interrupt_frame *frame)
@@ -159,6 +172,27 @@ __attribute__((interrupt)) static void on_interrupt(struct interrupt_frame *fram
 __attribute__((interrupt)) static void on_timer(struct interrupt_frame *frame)
 {
 	ticks++;
+	apic_write(APIC_EOI, 0);
+}
+
+/* Ticks that were missed, for the machine stood still, are not made up for. */
+static void set_next_deadline(struct ticks *t)
+{
+	u64 now = tsc_read();
+
+	t->deadline += t->step;
+	if (t->deadline <= now)
+		t->deadline = now + t->step;
+	msr_write(MSR_TSC_DEADLINE, t->deadline);
+}
+
+__attribute__((interrupt)) static void on_tick(struct interrupt_frame *frame)
+{
+	struct ticks *t = (struct ticks *)msr_read(MSR_GS_BASE);
+
+	t->count++;
+	if (t->step)
+		set_next_deadline(t);
 	apic_write(APIC_EOI, 0);
 }
 
@@ -199,6 +233,7 @@ void traps_init(void)
 	set_gate(VECTOR_DEVICE, on_interrupt);
 	set_gate(VECTOR_WAKE, on_interrupt);
 	set_gate(VECTOR_TIMER, on_timer);
+	set_gate(VECTOR_TICK, on_tick);
 	set_gate(SPURIOUS_VECTOR, on_spurious);
 	// Firmware, where there is some, leaves the PIC's timer running, at an exception's vector.
 	out8(PIC_MASTER_MASK, 0xff);
@@ -217,32 +252,52 @@ void traps_enable(bool x2apic)
 	apic_write(APIC_SPURIOUS, SPURIOUS_ENABLE | SPURIOUS_VECTOR);
 }
 
-static void timer_set(u32 mode, u32 ms)
+static void timer_set(u32 entry, u32 ms)
 {
 	apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_16);
-	apic_write(APIC_TIMER, mode | VECTOR_TIMER);
+	apic_write(APIC_TIMER, entry);
 	apic_write(APIC_TIMER_INITIAL, ms * COUNTS_PER_MS);
 }
 
-void timer_start(u32 ms)
+static void timer_set_deadline(u8 vector, u64 tsc)
 {
-	timer_set(TIMER_PERIODIC, ms);
-}
-
-void timer_start_once(u32 ms)
-{
-	timer_set(0, ms);
-}
-
-void timer_start_deadline(u64 tsc)
-{
-	apic_write(APIC_TIMER, TIMER_DEADLINE | VECTOR_TIMER);
+	apic_write(APIC_TIMER, TIMER_DEADLINE | vector);
 	// The APIC's own registers are memory, where they are not MSRs: that write has to come first.
 	__asm__ volatile("mfence"
 			 :
 			 :
 			 : "memory");
 	msr_write(MSR_TSC_DEADLINE, tsc);
+}
+
+void timer_start(u32 ms)
+{
+	timer_set(TIMER_PERIODIC | VECTOR_TIMER, ms);
+}
+
+void timer_start_once(u32 ms)
+{
+	timer_set(VECTOR_TIMER, ms);
+}
+
+void timer_start_deadline(u64 tsc)
+{
+	timer_set_deadline(VECTOR_TIMER, tsc);
+}
+
+void ticks_start(struct ticks *t, u32 ms)
+{
+	t->step = 0;
+	msr_write(MSR_GS_BASE, (uintptr_t)t);
+	timer_set(TIMER_PERIODIC | VECTOR_TICK, ms);
+}
+
+void ticks_start_by_deadline(struct ticks *t, u64 step)
+{
+	t->step = step;
+	t->deadline = tsc_read() + step;
+	msr_write(MSR_GS_BASE, (uintptr_t)t);
+	timer_set_deadline(VECTOR_TICK, t->deadline);
 }
 
 void timer_stop(void)
@@ -253,6 +308,16 @@ void timer_stop(void)
 u32 timer_ticks(void)
 {
 	return ticks;
+}
+
+u32 tsc_khz(void)
+{
+	return cpuid(LEAF_HYPERVISOR, 0).a >= LEAF_TIMING ? cpuid(LEAF_TIMING, 0).a : 0;
+}
+
+bool timer_has_deadline(void)
+{
+	return cpuid(1, 0).c & 1u << DEADLINE_1_ECX;
 }
 
 /* A machine without a keyboard controller gets the reset that none can refuse. */
