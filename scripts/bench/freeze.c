@@ -13,20 +13,8 @@
  * read (all paused); its `cont`, likewise. In a round both have their turn, and each stands still, as it does in
  * its own pause, while it is the other's: so the host's noise hits both, and neither competes with the other.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "qmp.h"
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "coordinator/coordinator.h"
 #include "image/kernel.h"
@@ -39,7 +27,6 @@ enum {
 	READY_SECONDS = 60,
 	LEAVE_SECONDS = 10, /* for every vCPU to be let run by a host that has fewer processors */
 	STAND_MS = 1, /* between being stopped and being let go */
-	ARGUMENTS_MAX = 64,
 };
 
 struct options {
@@ -54,28 +41,9 @@ struct own {
 	struct coordinator *coordinator;
 };
 
-struct peer {
-	pid_t pid;
-	int output, qmp;
-	char input[4096]; /* of QMP, a line's beginning at its start */
-	size_t size;
-};
-
 struct round {
 	u64 freeze, thaw, first, last, stop, cont; /* ns */
 };
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	fputs("freeze: ", stderr);
-	vfprintf(stderr, fmt, args);
-	fputs("\n", stderr);
-	va_end(args);
-	exit(1);
-}
 
 static void check(struct error *err, const char *what)
 {
@@ -172,116 +140,12 @@ static u64 own_thaw(const struct own *own, struct round *round)
 
 /* --- QEMU --- */
 
-static void become_peer(const struct options *o, int input, int output, int qmp)
-{
-	char chardev[64], *argv[ARGUMENTS_MAX + 5];
-	int n = 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	dup2(input, STDIN_FILENO);
-	dup2(output, STDOUT_FILENO);
-	while (o->command[n] && n < ARGUMENTS_MAX) {
-		argv[n] = o->command[n];
-		n++;
-	}
-	snprintf(chardev, sizeof(chardev), "socket,id=qmp,fd=%d", qmp);
-	argv[n++] = "-chardev";
-	argv[n++] = chardev;
-	argv[n++] = "-mon";
-	argv[n++] = "chardev=qmp,mode=control";
-	argv[n] = NULL;
-	execvp(argv[0], argv);
-	fprintf(stderr, "freeze: cannot run %s: %s\n", argv[0], strerror(errno));
-	_exit(127);
-}
-
-/* Its standard input stays open and silent: a QEMU whose input ended would close the guest's port. */
-static void peer_spawn(struct peer *peer, const struct options *o)
-{
-	int input[2], output[2], qmp[2];
-
-	if (pipe2(input, O_CLOEXEC) || pipe2(output, O_CLOEXEC) ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp))
-		die("pipes: %s", strerror(errno));
-	peer->pid = fork();
-	if (peer->pid < 0)
-		die("fork: %s", strerror(errno));
-	if (peer->pid == 0) {
-		fcntl(qmp[1], F_SETFD, 0);
-		become_peer(o, input[0], output[1], qmp[1]);
-	}
-	close(input[0]);
-	close(output[1]);
-	close(qmp[1]);
-	peer->output = output[0];
-	peer->qmp = qmp[0];
-}
-
-static bool is_return(const char *line, size_t size)
-{
-	static const char error[] = "{\"error\":";
-
-	if (size >= sizeof(error) - 1 && memcmp(line, error, sizeof(error) - 1) == 0)
-		die("QMP: %.*s", (int)size, line);
-	return memmem(line, size, "\"return\"", 8);
-}
-
-/* Takes lines until one is a command's return: the greeting, and STOP and RESUME, come before it. */
-static void peer_wait_return(struct peer *peer)
-{
-	for (;;) {
-		char *end = memchr(peer->input, '\n', peer->size);
-
-		if (end) {
-			size_t size = (size_t)(end + 1 - peer->input);
-			bool done = is_return(peer->input, size);
-
-			peer->size -= size;
-			memmove(peer->input, end + 1, peer->size);
-			if (done)
-				return;
-			continue;
-		}
-
-		ssize_t n = read(peer->qmp, peer->input + peer->size, sizeof(peer->input) - peer->size);
-
-		if (n <= 0)
-			die("QEMU has closed its QMP socket");
-		peer->size += (size_t)n;
-	}
-}
-
-/* How long the command took. */
-static u64 peer_command(struct peer *peer, const char *name)
-{
-	char line[64];
-	int size = snprintf(line, sizeof(line), "{\"execute\":\"%s\"}\n", name);
-	u64 start = clock_now_ns();
-
-	if (write(peer->qmp, line, (size_t)size) != size)
-		die("QMP: %s", strerror(errno));
-	peer_wait_return(peer);
-	return clock_now_ns() - start;
-}
-
 static void peer_start(struct peer *peer, const struct options *o)
 {
-	struct pollfd p = { .events = POLLIN };
-	char frame[sizeof(struct wire_header)];
-
-	peer_spawn(peer, o);
-	peer_command(peer, "qmp_capabilities");
-	p.fd = peer->output;
-	if (poll(&p, 1, READY_SECONDS * 1000) != 1 || read(peer->output, frame, sizeof(frame)) <= 0)
+	peer_spawn(peer, o->command);
+	peer_command(peer, "qmp_capabilities", "{}");
+	if (!peer_wait_output(peer, "YDRS", READY_SECONDS)) // MSG_SYS_RDY begins a frame
 		die("QEMU's guest did not get to work");
-}
-
-static void peer_end(struct peer *peer)
-{
-	kill(peer->pid, SIGKILL);
-	waitpid(peer->pid, NULL, 0);
-	close(peer->output);
-	close(peer->qmp);
 }
 
 /* --- both --- */
@@ -295,9 +159,9 @@ static void measure(const struct own *own, struct peer *peer, u32 run_ms, struct
 	own_wait_left(own, thawed, round);
 	own_freeze(own, round);
 	sleep_ms(STAND_MS);
-	round->cont = peer_command(peer, "cont");
+	round->cont = peer_command(peer, "cont", "{}");
 	sleep_ms(run_ms);
-	round->stop = peer_command(peer, "stop");
+	round->stop = peer_command(peer, "stop", "{}");
 	sleep_ms(STAND_MS);
 }
 
@@ -333,7 +197,7 @@ int main(int argc, char **argv)
 	own_start(&own, &o);
 	own_freeze(&own, &round);
 	peer_start(&peer, &o);
-	peer_command(&peer, "stop");
+	peer_command(&peer, "stop", "{}");
 	for (u32 i = 0; i < o.rounds; i++) {
 		measure(&own, &peer, o.run_ms, &round);
 		printf("%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\n", us(round.freeze), us(round.thaw), us(round.first),

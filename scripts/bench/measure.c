@@ -2,12 +2,13 @@
 /*
  * Starts a VMM under kvm_trace.so again and again and says when it got where.
  *
- * usage: measure --trace FILE.so [--runs N] [--until mark|TEXT] [--limit SECONDS] COMMAND [ARGUMENT]...
+ * usage: measure --trace FILE.so [--runs N] [--until mark|TEXT] [--limit SECONDS] [--input FILE]
+ *                COMMAND [ARGUMENT]...
  *
  * A run ends, by SIGKILL, when the guest wrote to the port (mark, the default) or the command printed
  * TEXT (\xNN for a byte). A line a run, separated by tabs, -1 for what did not come: microseconds from
  * execve to the first guest entry of the machine, to the mark, to TEXT; and for TEXT KiB of resident
- * memory at the time, and those of the guest's own.
+ * memory at the time, and those of the guest's own. FILE is what the command reads first on its standard input.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,7 @@ enum {
 };
 
 struct options {
-	const char *trace;
+	const char *trace, *input;
 	int runs;
 	double limit;
 	char until[64];
@@ -85,13 +86,26 @@ static void become(const struct options *o, int trace, int output, int input)
 	_exit(127);
 }
 
-/* Its standard input stays open and silent: a QEMU whose input ended would close the guest's port. */
+static void feed(const char *path, int fd)
+{
+	char data[4096];
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = file < 0 ? -1 : read(file, data, sizeof(data));
+
+	if (n <= 0 || write(fd, data, (size_t)n) != n)
+		die(path);
+	close(file);
+}
+
+/* Its standard input stays open: a QEMU whose input ended would close the guest's port. */
 static int start(struct run *run, const struct options *o)
 {
 	int trace[2], output[2], input[2];
 
 	if (pipe2(trace, O_CLOEXEC) || pipe2(output, O_CLOEXEC) || pipe2(input, O_CLOEXEC))
 		die("pipe");
+	if (o->input)
+		feed(o->input, input[1]);
 	run->started = now_ns();
 	run->pid = fork();
 	if (run->pid < 0)
@@ -255,6 +269,7 @@ static struct options parse(int argc, char **argv)
 		{ "runs", required_argument, NULL, 'r' },
 		{ "until", required_argument, NULL, 'u' },
 		{ "limit", required_argument, NULL, 'l' },
+		{ "input", required_argument, NULL, 'i' },
 		{ 0 },
 	};
 	struct options o = { .runs = 10, .limit = 60 };
@@ -271,6 +286,9 @@ static struct options parse(int argc, char **argv)
 		case 'l':
 			o.limit = atof(optarg);
 			break;
+		case 'i':
+			o.input = optarg;
+			break;
 		case 'u':
 			if (strcmp(optarg, "mark"))
 				o.until_size = unescape(optarg, o.until, sizeof(o.until));
@@ -282,7 +300,7 @@ static struct options parse(int argc, char **argv)
 	o.command = argv + optind;
 	if (!o.trace || !o.command[0] || o.runs < 1) {
 		fprintf(stderr, "usage: measure --trace FILE.so [--runs N] [--until mark|TEXT] "
-				"[--limit SECONDS] COMMAND [ARGUMENT]...\n");
+				"[--limit SECONDS] [--input FILE] COMMAND [ARGUMENT]...\n");
 		exit(2);
 	}
 	return o;
