@@ -158,7 +158,7 @@ end
 ---@param args string[] what follows "kernel"
 ---@return integer exit status
 function kernels.main(args)
-  return require("ktstr.kernels.command").main(args)
+  return require("ktstr.kernels.command"):main(args)
 end
 
 return kernels

@@ -290,7 +290,7 @@ describe("ktstr kernel", function()
       [{ "rm" }] = "no kernel named",
     }
     for args, message in pairs(cases) do
-      local err = raised(command.main, args)
+      local err = raised(command.main, command, args)
       assert.equal(message, err.message)
       assert.is_true(err.cannot_run)
     end

@@ -2,12 +2,11 @@
 
 local json = require "dkjson"
 local errors = require "ktstr.errors"
-local cache = require "ktstr.kernels.cache"
 local files = require "ktstr.files"
+local subcommands = require "ktstr.subcommands"
+local cache = require "ktstr.kernels.cache"
 local kernels = require "ktstr.kernels"
 local version = require "ktstr.kernels.version"
-
-local command = {}
 
 local HELP = {
   kernel = [[
@@ -56,51 +55,15 @@ Removes kernels from the cache: every one that SPEC, a version or its beginning 
 local FLAVOURS = { cloud = true, rt = true, generic = true }
 local PARTS = { bzimage = true, vmlinux = true, config = true, modules = true }
 
-local function usage(name, message)
-  local command_name = name == "kernel" and "" or name .. " "
-  errors.refuse("invalid", message, ("see 'ktstr kernel %s--help'"):format(command_name))
-end
-
-local function help(name)
-  io.stdout:write((HELP[name]:gsub("%%s", function()
-    return cache.directory()
-  end)))
-  return 0
-end
-
--- Splits arguments into words and options; `known` maps an option to whether it takes a value.
-local function parse(name, args, known)
-  local words, options = {}, {}
-  local i, only_words = 1, false
-  while i <= #args do
-    local option, value = args[i]:match "^(%-%-[%a-]+)=?(.*)$"
-    if only_words or args[i]:sub(1, 1) ~= "-" then
-      words[#words + 1] = args[i]
-    elseif args[i] == "--" then
-      only_words = true
-    elseif option and known[option] == true then
-      if not args[i]:find("=", 1, true) then
-        i = i + 1
-        value = args[i] or usage(name, ("'%s' wants a value"):format(option))
-      end
-      options[option] = value
-    elseif option and known[option] == false then
-      options[option] = true
-    else
-      usage(name, ("unknown option '%s'"):format(args[i]))
-    end
-    i = i + 1
-  end
-  return words, options
-end
+local command = subcommands.new { name = "kernel", help = HELP, directory = cache.directory }
 
 local function get(args)
-  local words, options = parse("get", args, { ["--flavour"] = true })
+  local words, options = command:parse("get", args, { ["--flavour"] = true })
   local flavour = options["--flavour"] or "cloud"
   if not FLAVOURS[flavour] then
-    usage("get", ("unknown flavour '%s' (known: cloud, rt, generic)"):format(flavour))
+    command:usage("get", ("unknown flavour '%s' (known: cloud, rt, generic)"):format(flavour))
   elseif #words == 0 then
-    usage("get", "no kernel named")
+    command:usage("get", "no kernel named")
   end
   local wanted = {}
   for i, word in ipairs(words) do
@@ -148,9 +111,9 @@ local function list_json(list)
 end
 
 local function list(args)
-  local words, options = parse("list", args, { ["--json"] = false })
+  local words, options = command:parse("list", args, { ["--json"] = false })
   if #words > 0 then
-    usage("list", ("unexpected argument '%s'"):format(words[1]))
+    command:usage("list", ("unexpected argument '%s'"):format(words[1]))
   end
   local found = kernels.list()
   if options["--json"] then
@@ -170,12 +133,12 @@ local function list(args)
 end
 
 local function path(args)
-  local words = parse("path", args, {})
+  local words = command:parse("path", args, {})
   local spec, part = words[1], words[2]
   if not spec or #words > 2 then
-    usage("path", spec and "too many arguments" or "no kernel named")
+    command:usage("path", spec and "too many arguments" or "no kernel named")
   elseif part and not PARTS[part] then
-    usage("path", ("unknown part '%s' (known: bzimage, vmlinux, config, modules)"):format(part))
+    command:usage("path", ("unknown part '%s' (known: bzimage, vmlinux, config, modules)"):format(part))
   end
   local kernel = kernels.resolve(spec)
   local found = kernel[part or "path"]
@@ -187,9 +150,9 @@ local function path(args)
 end
 
 local function remove(args)
-  local words = parse("rm", args, {})
+  local words = command:parse("rm", args, {})
   if #words == 0 then
-    usage("rm", "no kernel named")
+    command:usage("rm", "no kernel named")
   end
   for _, word in ipairs(words) do
     local found = kernels.find(word)
@@ -204,43 +167,6 @@ local function remove(args)
   return 0
 end
 
-local COMMANDS = { get = get, list = list, path = path, rm = remove }
-
-local function wants_help(args)
-  for _, arg in ipairs(args) do
-    if arg == "--" then
-      return false
-    elseif arg == "--help" or arg == "-h" then
-      return true
-    end
-  end
-  return false
-end
-
-local function dispatch(args)
-  local name = args[1]
-  if name == nil or name == "--help" or name == "-h" or name == "help" then
-    return help "kernel"
-  end
-  local run = COMMANDS[name]
-  if not run then
-    usage("kernel", ("unknown command 'kernel %s'"):format(name))
-  end
-  local rest = {}
-  for i = 2, #args do
-    rest[#rest + 1] = args[i]
-  end
-  if wants_help(rest) then
-    return help(name)
-  end
-  return run(rest)
-end
-
---- Runs a command. Raises what goes wrong as bad input: the program prints it and exits with 2.
----@param args string[]
----@return integer exit status
-function command.main(args)
-  return errors.preparing(dispatch, args)
-end
+command.run = { get = get, list = list, path = path, rm = remove }
 
 return command
