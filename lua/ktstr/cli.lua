@@ -26,14 +26,31 @@ end
 
 local commands = {}
 
-local ON_FAILURE = "--repl-on-failure"
+-- Options of `ktstr script` and `ktstr test`; they take no value.
+local switches = {
+  ["--repl-on-failure"] = function()
+    require("ktstr.repl.failure").enable()
+  end,
+  ["--cold"] = function()
+    require("ktstr.warm").disable()
+  end,
+}
 
--- The arguments without the option, which goes before a script's name and anywhere among busted's options.
-local function take_on_failure(args, last)
+-- What a script's own name and arguments come after.
+local function count_switches(args)
+  local count = 0
+  while switches[args[count + 1]] do
+    count = count + 1
+  end
+  return count
+end
+
+-- Does what switches among the first arguments say; returns the other arguments.
+local function take_switches(args, last)
   local rest = {}
   for i, argument in ipairs(args) do
-    if argument == ON_FAILURE and i <= last then
-      require("ktstr.repl.failure").enable()
+    if switches[argument] and i <= last then
+      switches[argument]()
     else
       rest[#rest + 1] = argument
     end
@@ -42,13 +59,16 @@ local function take_on_failure(args, last)
 end
 
 function commands.script(args)
-  args = take_on_failure(args, 1)
+  args = take_switches(args, count_switches(args))
   local path = args[1]
   if not path then
     usage_error("ktstr script: which file?", "usage: ktstr script FILE [ARGS]")
   elseif path:sub(1, 1) == "-" and path ~= "-" then
-    usage_error(("ktstr script: unknown option '%s'"):format(path),
-      nearest.hint(path, { "--help", ON_FAILURE }))
+    local known = { "--help" }
+    for name in pairs(switches) do
+      known[#known + 1] = name
+    end
+    usage_error(("ktstr script: unknown option '%s'"):format(path), nearest.hint(path, known))
   end
   return require("ktstr.script").run(path, { unpack(args, 2) })
 end
@@ -56,7 +76,7 @@ end
 function commands.test(args)
   -- Loaded before busted takes its snapshot: a second load of a file would make a second library.
   require "ktstr"()
-  return require("ktstr.specs").run(take_on_failure(args, #args))
+  return require("ktstr.specs").run(take_switches(args, #args))
 end
 
 function commands.repl(args)
@@ -80,6 +100,10 @@ function commands.kernel(args)
   return require("ktstr.kernels").main(args)
 end
 
+function commands.warm(args)
+  return require("ktstr.warm.command"):main(args)
+end
+
 function commands.version(args)
   if args[1] then
     usage_error(("ktstr version: '%s' is not expected"):format(args[1]), "usage: ktstr version")
@@ -87,6 +111,9 @@ function commands.version(args)
   print("ktstr " .. core.version)
   return status.PASSED
 end
+
+-- Those that have commands of their own.
+local has_own_help = { kernel = true, warm = true }
 
 local function command_names()
   local names = {}
@@ -99,8 +126,8 @@ end
 local function print_help(name)
   if not name then
     io.stdout:write(help.general)
-  elseif name == "kernel" then
-    return commands.kernel { "--help" }
+  elseif has_own_help[name] then
+    return commands[name] { "--help" }
   elseif not help.commands[name] then
     usage_error(("ktstr help: there is no command '%s'"):format(name), nearest.hint(name, command_names()))
   else
@@ -130,9 +157,9 @@ local function dispatch(argv)
     usage_error(("ktstr: unknown %s '%s'"):format(name:sub(1, 1) == "-" and "option" or "command", name),
       nearest.hint(name, command_names()))
   end
-  -- A script's own arguments are the script's; the kernel command prints its own help.
-  local own = name == "script" and { args[1], args[1] == ON_FAILURE and args[2] or nil } or args
-  if name ~= "kernel" and wants_help(own) then
+  -- A script's own arguments are the script's.
+  local own = name == "script" and { unpack(args, 1, count_switches(args) + 1) } or args
+  if not has_own_help[name] and wants_help(own) then
     return print_help(name)
   end
   return commands[name](args)

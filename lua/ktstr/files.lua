@@ -44,15 +44,31 @@ end
 
 --- Makes a directory and those above it.
 ---@param path string
-function files.make_directory(path)
+---@param mode integer|nil permission bits of what is made; nil: 755
+function files.make_directory(path, mode)
   local so_far = path:sub(1, 1) == "/" and "" or "."
   for part in path:gmatch "[^/]+" do
     so_far = so_far .. "/" .. part
-    local ok, message, number = stat.mkdir(so_far, tonumber("755", 8))
+    local ok, message, number = stat.mkdir(so_far, mode or tonumber("755", 8))
     if not ok and not files.is_directory(so_far) then
       fail("cannot make the directory " .. so_far, message, number)
     end
   end
+end
+
+-- Somebody else may remove it while it is read.
+local function names_in(path)
+  local ok, found = pcall(dirent.dir, path)
+  if not ok and (errors.is(found) or stat.stat(path)) then
+    error(found, 0)
+  end
+  local names = {}
+  for _, name in ipairs(ok and found or {}) do
+    if name ~= "." and name ~= ".." then
+      names[#names + 1] = name
+    end
+  end
+  return names
 end
 
 --- Removes a file, a link or a whole directory; nothing there is fine. A link is never followed.
@@ -66,10 +82,8 @@ function files.remove(path)
     unistd.unlink(path)
     return
   end
-  for name in dirent.files(path) do
-    if name ~= "." and name ~= ".." then
-      files.remove(path .. "/" .. name)
-    end
+  for _, name in ipairs(names_in(path)) do
+    files.remove(path .. "/" .. name)
   end
   unistd.rmdir(path)
 end
@@ -78,14 +92,7 @@ end
 ---@param path string
 ---@return string[]
 function files.list(path)
-  local names = {}
-  if files.is_directory(path) then
-    for _, name in ipairs(dirent.dir(path)) do
-      if name ~= "." and name ~= ".." then
-        names[#names + 1] = name
-      end
-    end
-  end
+  local names = files.is_directory(path) and names_in(path) or {}
   table.sort(names)
   return names
 end

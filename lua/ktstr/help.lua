@@ -8,6 +8,7 @@ usage: ktstr COMMAND ...
   test [PATHS] [OPTIONS] run busted specs, spec/ by default
   repl [FILE]            boot a machine and open a Lua prompt in front of it
   kernel ...             get, list and remove the kernels that machines boot
+  warm ...               list, check and remove saved machines
   doctor                 say what this host can do, and what to do about the rest
   version                print the version
   help [COMMAND]         print this, or a command's own help
@@ -17,13 +18,14 @@ Each command prints its help with --help. Scripts: require "ktstr" (docs/guide.m
 
 help.commands = {
   script = [[
-usage: ktstr script [--repl-on-failure] FILE [ARGS]      (FILE may be -: standard input)
+usage: ktstr script [--repl-on-failure] [--cold] FILE [ARGS]      (FILE may be -: standard input)
 
 Runs a Lua script. ARGS are what it sees as ... and as arg[1], arg[2]. Tests that it declares with
 ktstr.test run when the file has been read; modules beside FILE can be required.
 
   --repl-on-failure  where an expectation fails or an error is raised, freeze the machine and open a
                      prompt with `vm` and `t` (docs/repl.md); Ctrl-D goes on. Needs a terminal
+  --cold             boot each machine afresh, instead of going on from a saved one (docs/warm.md)
 
 exit status
   0  all passed, or the script came to its end
@@ -34,14 +36,15 @@ exit status
 
 environment
   KTSTR_KERNEL  the kernel where a script names none: a version, an image or a build tree
+  KTSTR_WARM    0: the same as --cold
   KTSTR_LOG     not empty: say on stderr how the boot CPU's loop ended
 ]],
   test = [[
-usage: ktstr test [--repl-on-failure] [PATHS] [OPTIONS]
+usage: ktstr test [--repl-on-failure] [--cold] [PATHS] [OPTIONS]
 
 Runs busted inside ktstr on PATHS (files, or directories of *_spec.lua; spec/ by default). Specs use
 ktstr.boot in their own tests, or declare tests with ktstr.test, which become tests of busted's.
-An inconclusive test is reported as pending, with its reason. --repl-on-failure: as of ktstr script.
+An inconclusive test is reported as pending, with its reason. --repl-on-failure, --cold: as of ktstr script.
 
 exit status, whatever the number of failures
   0  all passed     1  something failed     3  inconclusive, and none failed
@@ -59,6 +62,7 @@ Ctrl-D ends the session and the machine; `help` at the prompt says what it under
   --topology T   "1n1l2c1t" unless given
   --memory M     "768M"
   --cmdline C    appended to the kernel's command line
+  --cold         boot afresh, instead of going on from a saved machine (docs/warm.md)
   --timeout S    seconds of wall time before the machine is killed; no limit unless given
 
 Where standard input is no terminal, its lines are evaluated without prompts and line editing.

@@ -28,12 +28,34 @@ local values = {
   ["--timeout"] = { "timeout", seconds },
 }
 
+local COLD = "--cold"
+
 local function known_options()
-  local names = { "--help" }
+  local names = { "--help", COLD }
   for name in pairs(values) do
     names[#names + 1] = name
   end
   return names
+end
+
+-- The option at args[i], with its value there or after it. Returns where the next one is.
+local function take_option(given, args, i)
+  local name, value = args[i]:match "^(%-%-[^=]+)=(.*)$"
+  name = name or args[i]
+  local option = values[name]
+  if not option then
+    errors.refuse("invalid", ("ktstr repl: unknown option '%s'"):format(name),
+      nearest.hint(name, known_options()))
+  end
+  if not value then
+    i = i + 1
+    value = args[i]
+  end
+  if not value then
+    errors.refuse("invalid", ("ktstr repl: option '%s' wants a value"):format(name), USAGE)
+  end
+  given[option[1]] = option[2](value)
+  return i + 1
 end
 
 -- Options of the machine, and what follows them.
@@ -41,22 +63,12 @@ local function parse(args)
   -- A machine that somebody sits in front of has no limit but the one that was asked for.
   local given, i = { timeout = false }, 1
   while args[i] and args[i]:sub(1, 1) == "-" and args[i] ~= "--" do
-    local name, value = args[i]:match "^(%-%-[^=]+)=(.*)$"
-    name = name or args[i]
-    local option = values[name]
-    if not option then
-      errors.refuse("invalid", ("ktstr repl: unknown option '%s'"):format(name),
-        nearest.hint(name, known_options()))
-    end
-    if not value then
+    if args[i] == COLD then
+      require("ktstr.warm").disable()
       i = i + 1
-      value = args[i]
+    else
+      i = take_option(given, args, i)
     end
-    if not value then
-      errors.refuse("invalid", ("ktstr repl: option '%s' wants a value"):format(name), USAGE)
-    end
-    given[option[1]] = option[2](value)
-    i = i + 1
   end
   if args[i] == "--" then
     i = i + 1
