@@ -2,7 +2,7 @@
 /*
  * The bytes of an image's file `state`: a header that each of them is checked by, and sections.
  * Depends on blocks.h.
- * Any bytes may be parsed; what is accepted is what was built, to the bit.
+ * Any bytes may be parsed; of what was built no bit can change without being noticed.
  */
 #ifndef WARM_STATE_FILE_H
 #define WARM_STATE_FILE_H
