@@ -155,8 +155,8 @@ local function prepare(given)
   return plan.of(given), start.session(given)
 end
 
---- Boots a machine; returns when the guest's agent is ready. Where a machine like it has been saved, that one is
---- taken instead, in milliseconds.
+--- Boots a machine; returns when the guest's agent is ready. Where a machine like it has been saved, that one
+--- is taken instead, in milliseconds.
 ---   local vm = ktstr.boot { kernel = "7.3", topology = "1n2l4c2t" }
 --- Raises "invalid", "not-found", "format", "unsupported" for bad input, before anything runs (exit status
 --- 2); "ended" and "timeout", with the end of the console, when the guest failed.

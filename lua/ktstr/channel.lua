@@ -34,7 +34,8 @@ function channel.new(machine)
   }, Channel)
 end
 
---- Goes on with a machine that was saved: with request ids that nothing in it has, and its hello by a new name.
+--- Goes on with a machine that was saved: with request ids that nothing in it has, and its hello by a new
+--- name.
 ---@param last_id integer
 ---@param run_id string
 function Channel:go_on(last_id, run_id)
@@ -211,7 +212,8 @@ end
 -- To the host's programs ECANCELED: what a reply to a request that never was would say.
 local CANCELED = 125
 
---- The guest has been taken back to when the mark was made: whatever was begun since gets an error for an answer.
+--- The guest has been taken back to when the mark was made: whatever was begun since gets an error for an
+--- answer.
 ---@param mark table
 function Channel:go_back(mark)
   local lost = {}

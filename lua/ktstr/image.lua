@@ -7,7 +7,7 @@ local restore = require "ktstr.restore"
 local start = require "ktstr.start"
 
 ---@class ktstr.Image a machine as it stood when it was saved; it never changes
----@field path string|nil the directory that it is in; nil: it has no name, and goes with the last who holds it
+---@field path string|nil the directory that it is in; nil: it has none, and goes with the last who holds it
 local Image = {}
 Image.__index = Image
 
@@ -39,12 +39,12 @@ local function rules()
   return all
 end
 
---- Starts a machine that goes on where the saved one stood, as often as wanted, also at the same time: memory is
---- shared until it is written. Its random numbers are its own, its clock is right, its timeout begins anew.
---- Programs that ran in the saved machine run in this one, and nobody here has a handle on them.
---- Options as ktstr.boot. timeout, freeze_limit, console and files are this machine's own; any of the others has to be
---- what the saved machine has: raises "unsupported" with the difference otherwise, also for another ktstr or another
---- host's CPU. Raises "ended", "timeout".
+--- Starts a machine that goes on where the saved one stood, as often as wanted, also at the same time: memory
+--- is shared until it is written. Its random numbers are its own, its clock is right, its timeout begins
+--- anew. Programs that ran in the saved machine run in this one, and nobody here has a handle on them.
+--- Options as ktstr.boot. timeout, freeze_limit, console and files are this machine's own; any of the others
+--- has to be what the saved machine has: raises "unsupported" with the difference otherwise, also for another
+--- ktstr or another host's CPU. Raises "ended", "timeout".
 ---@param given ktstr.BootOptions|nil
 ---@return ktstr.VM
 function Image:boot(given)
@@ -61,8 +61,8 @@ function Image:boot(given)
   return vm
 end
 
---- Gives it a name: a directory that is there afterwards, complete. Raises "busy" when there is something of that name,
---- "os" when it cannot be written.
+--- Gives it a name: a directory that is there afterwards, complete. Raises "busy" when there is something of
+--- that name, "os" when it cannot be written.
 ---@param path string
 function Image:save(path)
   self.handle:publish(path)

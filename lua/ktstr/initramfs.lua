@@ -186,9 +186,10 @@ function initramfs.files(files)
   return parts
 end
 
---- All that an archive is to have. modules, channel_modules: what ktstr.modules found; the agent loads the latter
---- by itself, before it can be asked. Raises "not-found".
----@param options { modules: ktstr.Module[]|nil, channel_modules: ktstr.Module[]|nil, module_directory: string|nil }
+--- All that an archive is to have. modules, channel_modules: what ktstr.modules found; the agent loads the
+--- latter by itself, before it can be asked. Raises "not-found".
+---@param options { modules: ktstr.Module[]|nil, channel_modules: ktstr.Module[]|nil,
+---  module_directory: string|nil }
 ---@return ktstr.initramfs.Part[] parts, string[] module_paths where `modules` are in the guest, in load order
 function initramfs.parts(options)
   local parts, added = own_parts(), {}
@@ -232,8 +233,8 @@ function adders.file(archive, part)
   end
 end
 
---- Builds the archive of parts, with busybox's applets; one of `files` takes the place of a part or an applet of
---- the same path. Raises "not-found", "format".
+--- Builds the archive of parts, with busybox's applets; one of `files` takes the place of a part or an applet
+--- of the same path. Raises "not-found", "format".
 ---@param parts ktstr.initramfs.Part[]
 ---@param files ktstr.initramfs.Part[]
 ---@return userdata cpio

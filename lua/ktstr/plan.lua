@@ -1,5 +1,5 @@
--- What a machine is to be, from what a boot is asked for: kernel, topology, memory, initramfs. And what makes a saved
--- one the same (its identity).
+-- What a machine is to be, from what a boot is asked for: kernel, topology, memory, initramfs. And what makes
+-- a saved one the same (its identity).
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
 local initramfs = require "ktstr.initramfs"
@@ -83,7 +83,8 @@ end
 ---@field identity string|nil of a machine that was saved
 
 -- The options that make one machine another, in a form that can be kept.
-local DECIDING = { "kernel", "topology", "memory", "cmdline", "modules", "la57", "steal_time", "invariant_tsc" }
+local DECIDING = { "kernel", "topology", "memory", "cmdline", "modules", "la57", "steal_time",
+  "invariant_tsc" }
 
 --- Of what was given, what makes one machine another.
 ---@param given ktstr.BootOptions

@@ -49,8 +49,8 @@ local function read_script(image)
   return script
 end
 
--- The agent reseeds the guest's random pool and sets its clock; until it has said so, what comes belongs to the
--- earlier run.
+-- The agent reseeds the guest's random pool and sets its clock; until it has said so, what comes belongs to
+-- the earlier run.
 local function greet(self)
   local realtime = require "posix.time".clock_gettime(require "posix.time".CLOCK_REALTIME)
   local request = self.channel:post(wire.OP_RESTORED, wire.pack {
@@ -68,8 +68,8 @@ local function greet(self)
   self:_wait_ready()
 end
 
---- Starts a machine where the image's stood; returns when its agent is ready. Raises "format" and "unsupported" when
---- it cannot be, "ended" and "timeout" when it fails.
+--- Starts a machine where the image's stood; returns when its agent is ready. Raises "format" and
+--- "unsupported" when it cannot be, "ended" and "timeout" when it fails.
 ---@param image ktstr.core.image
 ---@param session ktstr.Session
 ---@return ktstr.VM
@@ -78,6 +78,7 @@ function restore.restore(image, session)
   local self = start.machine(session, function(timeout)
     return core.machine_saved(image, { timeout = timeout })
   end, {
+    warm = true,
     topology = plan.topology(script.given),
     plan = { given = script.given, memory = script.memory, identity = image:identity() },
   }, function(self)
@@ -104,12 +105,13 @@ local function wanted_identity(image, given)
   return identity.here(image:identity(), core.host_cpu(plan.host(script.given, script.memory)))
 end
 
---- Refuses an image that is not what is asked for, or that this program or host cannot go on with: "unsupported",
---- with every difference named.
+--- Refuses an image that is not what is asked for, or that this program or host cannot go on with:
+--- "unsupported", with every difference named.
 ---@param image ktstr.core.image
 ---@param given ktstr.BootOptions
 function restore.check(image, given)
-  local difference = require("ktstr.warm.identity").difference(wanted_identity(image, given), image:identity())
+  local wanted = wanted_identity(image, given)
+  local difference = require("ktstr.warm.identity").difference(wanted, image:identity())
   if difference then
     errors.refuse("unsupported", "the saved machine is another one: " .. difference,
       "ktstr.boot boots, and saves, what is asked for")

@@ -86,8 +86,8 @@ function save.rewind(vm, checkpoint)
   vm:_check_alive "asked to be taken back"
   checkpoint = checkpoint or vm.last_checkpoint
   if type(checkpoint) ~= "table" or checkpoint.vm ~= vm then
-    errors.refuse("invalid", checkpoint and "that is not a checkpoint of this machine" or "there is no checkpoint",
-      "vm:checkpoint() takes one")
+    errors.refuse("invalid", checkpoint and "that is not a checkpoint of this machine"
+      or "there is no checkpoint", "vm:checkpoint() takes one")
   end
   if not vm.machine:is_frozen() then
     freeze.freeze(vm)

@@ -19,17 +19,19 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field release string the guest kernel's version string
 ---@field channel ktstr.Channel
 ---@field plan ktstr.Plan|nil what it was made of
+---@field warm boolean it was started from a saved machine, and not booted
 local VM = {}
 VM.__index = VM
 
 local vm = {}
 
--- Machines that have not ended, with the order they were made in; the collector may take one away (its memory goes
--- with it).
+-- Machines that have not ended, with the order they were made in; the collector may take one away (its memory
+-- goes with it).
 local live, made = setmetatable({}, { __mode = "k" }), 0
 
 ---@param machine ktstr.core.machine
----@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil, plan: ktstr.Plan|nil }
+---@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil,
+---  plan: ktstr.Plan|nil, warm: boolean|nil }
 ---@return ktstr.VM
 function vm.new(machine, fields)
   local self = setmetatable({
@@ -38,6 +40,7 @@ function vm.new(machine, fields)
     timeout = fields.timeout,
     freeze_limit = fields.freeze_limit,
     plan = fields.plan,
+    warm = fields.warm or false,
     channel = channel.new(machine),
   }, VM)
   made = made + 1
@@ -181,8 +184,8 @@ local function read_pieces(self, path, sink)
   until #data < wire.WIRE_DATA_MAX
 end
 
--- Writes what source() returns, piece by piece, until it returns nil. The first piece cuts the file; with `replace` it
--- takes the place of whatever is there, and is not written through a link.
+-- Writes what source() returns, piece by piece, until it returns nil. The first piece cuts the file; with
+-- `replace` it takes the place of whatever is there, and is not written through a link.
 local function write_pieces(self, path, mode, source, replace)
   local what = ("write '%s'"):format(path)
   local offset, flags = 0, wire.WRITE_TRUNCATE + wire.WRITE_MKDIR + (replace and wire.WRITE_REPLACE or 0)
@@ -347,9 +350,9 @@ function VM:_image(directory)
   return save.image(self, directory)
 end
 
---- Saves the machine: its memory, its CPUs, its devices, as they stand between two instructions. It goes on afterwards
---- (or stays frozen), and has not noticed. With a path the image is kept in that directory, which is made; without one
---- it has no name, and is gone when nobody holds it any more.
+--- Saves the machine: its memory, its CPUs, its devices, as they stand between two instructions. It goes on
+--- afterwards (or stays frozen), and has not noticed. With a path the image is kept in that directory, which
+--- is made; without one it has no name, and is gone when nobody holds it any more.
 ---   local image = vm:save()
 ---   local a, b = image:boot(), image:boot()
 --- Raises as vm:freeze(); "busy" when there is something at that path, "os" when the disk is full.
@@ -359,17 +362,18 @@ function VM:save(path)
   return save.save(self, path)
 end
 
---- Remembers how the machine stands, for vm:rewind(). It goes on afterwards, or stays frozen. Raises as vm:freeze().
+--- Remembers how the machine stands, for vm:rewind(). It goes on afterwards, or stays frozen. Raises as
+--- vm:freeze().
 ---@return ktstr.Checkpoint
 function VM:checkpoint()
   return save.checkpoint(self)
 end
 
---- Takes the machine back to a checkpoint: memory, CPUs, devices, clocks. It is frozen afterwards; vm:thaw() lets it
---- go on from there. Requests and programs that came after the checkpoint have never been: who waits for one gets an
---- error. What was heard from the machine since (its console, output, captures) is kept. Unlike a restore it
---- is the same machine, so its random numbers come again, and its clock shows the time of the checkpoint.
---- Raises "invalid" when there is no checkpoint, or another machine's; as vm:freeze().
+--- Takes the machine back to a checkpoint: memory, CPUs, devices, clocks. It is frozen afterwards; vm:thaw()
+--- lets it go on from there. Requests and programs that came after the checkpoint have never been: who waits
+--- for one gets an error. What was heard from the machine since (its console, output, captures) is kept.
+--- Unlike a restore it is the same machine, so its random numbers come again, and its clock shows the time of
+--- the checkpoint. Raises "invalid" when there is no checkpoint, or another machine's; as vm:freeze().
 ---@param checkpoint ktstr.Checkpoint|nil nil: the one taken last
 function VM:rewind(checkpoint)
   save.rewind(self, checkpoint)
