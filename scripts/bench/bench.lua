@@ -1,21 +1,21 @@
--- usage: ktstr script bench.lua start|memory|load|freeze|boot...
+-- usage: ktstr script bench.lua start|memory|load|freeze|restore|boot|warm...
 -- Measures and prints; scripts/bench/run says what runs where.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
 local host = require "ktstr.host"
-local initramfs = require "ktstr.initramfs"
 local kernels = require "ktstr.kernels"
-local process = require "ktstr.process"
 local topology = require "ktstr.topology"
 
-local build = os.getenv "BUILD" or "build"
-local here = arg[0]:match "^(.*)/[^/]*$" or "."
-local programs = build .. "/bench/"
-local tiny = core.paths.guest .. "/tiny"
+package.path = (arg[0]:match "^(.*)/[^/]*$" or ".") .. "/?.lua;" .. package.path
 
-package.path = here .. "/?.lua;" .. package.path
+local figures = require "figures"
 
-local RUNS, PEER_RUNS, BOOTS = 20, 3, tonumber(os.getenv "BOOTS" or 5)
+local measure, median, ms, quantile, row, run = figures.measure, figures.median, figures.ms, figures.quantile,
+  figures.row, figures.run
+local ktstr, programs, qemu, tiny, verdict = figures.ktstr, figures.programs, figures.qemu, figures.tiny,
+  figures.verdict
+
+local RUNS, PEER_RUNS = 20, 3
 local PEER_LIMIT = 30 -- seconds; interpreted firmware takes most of it
 local MIB_PER_VCPU, MIB_LEAST = 64, 256
 local MACHINES = { "q35", "microvm,pcie=on,acpi=on" }
@@ -26,98 +26,25 @@ local RUN_MS_LEAST, RUN_MS_MOST = 2, 20 -- a guest's turn: a millisecond a vCPU 
 local LOADS = { { 0, "in kernel mode" }, { 1, "in user mode" }, { 2, "halted, timers armed" },
   { 4, "halted for good" }, { 3, "mixed" } }
 
--- The value that so large a part of them does not exceed; what did not come, -1, is left out.
-local function quantile(values, part)
-  local sorted = {}
-  for _, value in ipairs(values) do
-    if value >= 0 then
-      sorted[#sorted + 1] = value
-    end
-  end
-  table.sort(sorted)
-  return sorted[math.ceil(#sorted * part)]
-end
-
-local function median(values)
-  return quantile(values, 0.5)
-end
-
--- Columns of numbers, a line a run, as lists.
-local function columns(text)
-  local lists = {}
-  for line in text:gmatch "[^\n]+" do
-    local i = 0
-    for field in line:gmatch "%S+" do
-      i = i + 1
-      lists[i] = lists[i] or {}
-      table.insert(lists[i], tonumber(field))
-    end
-  end
-  return lists
-end
-
-local function run(argv)
-  local result = process.run(argv)
-  if result.stdout == "" then
-    errors.raise("os", ("%s: %s"):format(table.concat(argv, " "), result.stderr))
-  end
-  return columns(result.stdout)
-end
-
--- Medians of what `measure` says: us to the first entry, to the mark, to the text; KiB resident, own.
-local function measure(options, command)
-  local argv = { programs .. "measure", "--trace", programs .. "kvm_trace.so", unpack(options) }
-  for _, word in ipairs(command) do
-    argv[#argv + 1] = word
-  end
-  local lists = run(argv)
-  local names, found = { "entered", "marked", "printed", "resident", "own" }, {}
-  for i, name in ipairs(names) do
-    found[name] = median(lists[i])
-  end
-  return found
-end
-
-local function ms(us)
-  return us and ("%.1f ms"):format(us / 1000) or "did not come"
-end
-
-local function row(what, value, promise, verdict)
-  print(("%-46s %14s   %-36s %s"):format(what, value, promise or "", verdict or ""))
-end
-
-local function verdict(kept)
-  return kept == nil and "" or kept and "kept" or "NOT kept"
-end
-
 local function memory_of(vcpus)
   return math.max(MIB_PER_VCPU * vcpus, MIB_LEAST)
 end
 
-local function ktstr(script, ...)
-  return { build .. "/ktstr", "script", here .. "/" .. script, ... }
-end
-
-local function qemu(machine, vcpus, memory, ...)
-  return { "qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-smp", tostring(vcpus),
-    "-m", tostring(memory), "-nodefaults", "-no-user-config", "-display", "none", ... }
-end
-
 io.stdout:setvbuf "line"
 
-local measurements = {}
+local measurements = require "warm"
 
 function measurements.start()
   print "From execve to the first guest instruction of the tiny guest (medians)"
   for _, vcpus in ipairs { 1, 4, 16 } do
     local memory = memory_of(vcpus)
     local floor = median(run({ programs .. "floor", tostring(RUNS), tostring(vcpus) })[3])
-    local own = measure({ "--runs", tostring(RUNS) }, ktstr("tiny.lua", tostring(vcpus), tostring(memory)))
+    local own = measure({ "--runs", RUNS }, ktstr("tiny.lua", vcpus, memory))
     local ratio = own.entered / floor
     row(("  ktstr, %d vCPU"):format(vcpus), ms(own.entered),
       ("1.5 x floor (%s): %.2f x"):format(ms(floor), ratio), verdict(ratio <= 1.5))
     for _, machine in ipairs(MACHINES) do
-      local peer = measure({ "--runs", tostring(PEER_RUNS), "--limit", tostring(PEER_LIMIT) },
+      local peer = measure({ "--runs", PEER_RUNS, "--limit", PEER_LIMIT },
         qemu(machine, vcpus, memory, "-kernel", tiny, "-append", "tiny.run=hang"))
       row(("  QEMU %s, %d vCPU"):format(machine:match "^%w+", vcpus), ms(peer.entered),
         "payload's first instruction: " .. ms(peer.marked))
@@ -127,13 +54,13 @@ end
 
 function measurements.memory()
   print "Resident memory beyond the guest's own, tiny guest, 1 vCPU"
-  local own = measure({ "--runs", "5", "--until", "ready" }, ktstr("tiny.lua", "1", tostring(MIB_LEAST)))
+  local own = measure({ "--runs", "5", "--until", "ready" }, ktstr("tiny.lua", 1, MIB_LEAST))
   local beyond = (own.resident - own.own) / 1024
   row("  ktstr", ("%.1f MiB"):format(beyond), "at most 10 MiB", verdict(beyond <= 10))
 end
 
 function measurements.load()
-  local kernel = kernels.resolve(os.getenv "KERNEL")
+  local kernel = kernels.resolve(figures.KERNEL)
   print(("Loading and relocating %s on the host"):format(kernel.release))
   local lists = run { programs .. "load", kernel.path, tostring(RUNS) }
   local total = median(lists[3])
@@ -153,23 +80,12 @@ local function sums(a, b)
   return list
 end
 
--- qboot reaches the payload in a tenth of a second, where SeaBIOS takes four. Without ioeventfd: the
--- console's would add three milliseconds to each `stop`.
-local function freeze_peer(vcpus, cmdline)
-  return qemu("q35", vcpus, FREEZE_MIB, "-bios", "qboot.rom", "-kernel", tiny, "-append", cmdline,
-    "-chardev", "stdio,id=port,signal=off", "-device", "virtio-serial-pci,disable-legacy=on,ioeventfd=off",
-    "-device", "virtserialport,chardev=port,nr=1,name=ktstr.tlv")
-end
-
 local function freeze_beside_peer(vcpus, load)
   local cmdline = ("tiny.run=load=%d"):format(load[1])
   local run_ms = math.min(math.max(vcpus, RUN_MS_LEAST), RUN_MS_MOST)
   local rounds = vcpus > FEW_VCPUS and ROUNDS / 2 or ROUNDS
-  local command = { programs .. "freeze", tiny, cmdline, tostring(vcpus), tostring(FREEZE_MIB),
-    tostring(rounds), tostring(run_ms) }
-  for _, word in ipairs(freeze_peer(vcpus, cmdline)) do
-    command[#command + 1] = word
-  end
+  local command = figures.words(programs .. "freeze", tiny, cmdline, vcpus, FREEZE_MIB,
+    rounds, run_ms, figures.qemu_tiny(vcpus, FREEZE_MIB, cmdline))
   local freeze, thaw, first, last, stop, cont = unpack(run(command))
   local own, peer = median(sums(freeze, thaw)), median(sums(stop, cont))
   print(("  %2d %-20s %12s %12s %12s %13s %13s %13s %6.0f %7.0f  1/%-5.1f %s"):format(vcpus, load[2],
@@ -215,54 +131,24 @@ function measurements.freeze()
   freeze_from_lua()
 end
 
--- The initramfs of ktstr's own machines, in a file.
-local function write_initramfs(path)
-  local file = require("archive").new(path)
-  local original = core.cpio
-  core.cpio = function()
-    return file
-  end
-  local ok, err = pcall(initramfs.build, {})
-  core.cpio = original
-  file:close()
-  if not ok then
-    error(err, 0)
-  end
-end
-
--- The bytes that begin an agent's first frame, as `measure` takes them.
-local function ready_bytes()
-  local number, text = core.wire.MSG_SYS_RDY, {}
-  for i = 1, 4 do
-    text[i] = ("\\x%02x"):format(number % 256)
-    number = math.floor(number / 256)
-  end
-  return table.concat(text)
-end
-
 function measurements.boot()
-  local kernel = kernels.resolve(os.getenv "KERNEL")
-  local vcpus, memory = 2, 512
-  print(("Start to agent ready with %s, %d vCPUs, %d MiB"):format(kernel.release, vcpus, memory))
-  local own = measure({ "--runs", tostring(BOOTS), "--until", "ready", "--limit", "120" },
-    ktstr("boot.lua", kernel.release, tostring(vcpus), memory .. "M"))
-  row("  ktstr", ms(own.printed))
+  local kernel = kernels.resolve(figures.KERNEL)
+  print(("Start to agent ready with %s, %d vCPUs, %d MiB"):format(kernel.release, figures.STOCK_VCPUS,
+    figures.STOCK_MIB))
+  local own = figures.cold_boot(kernel)
+  row("  ktstr", ms(own))
   local initrd = os.tmpname()
-  write_initramfs(initrd)
+  figures.write_initramfs(initrd)
   local best
   for _, machine in ipairs(MACHINES) do
-    local command = qemu(machine, vcpus, memory, "-kernel", kernel.bzimage, "-initrd", initrd,
-      "-append", "console=ttyS0 loglevel=5 panic=-1", "-serial", "null",
-      "-chardev", "stdio,id=port,signal=off", "-device", "virtio-serial-pci",
-      "-device", "virtserialport,chardev=port,nr=1,name=ktstr.tlv")
-    local options = { "--runs", tostring(BOOTS), "--until", ready_bytes(), "--limit", "120" }
-    local peer = measure(options, command)
-    row("  QEMU " .. machine:match "^%w+", ms(peer.printed))
-    best = peer.printed and math.min(best or math.huge, peer.printed) or best
+    local peer = measure({ "--runs", figures.BOOTS, "--until", figures.frame_start(core.wire.MSG_SYS_RDY),
+      "--limit", "120" }, figures.qemu_stock(machine, kernel, initrd)).printed
+    row("  QEMU " .. machine:match "^%w+", ms(peer))
+    best = peer and math.min(best or math.huge, peer) or best
   end
   os.remove(initrd)
-  if own.printed and best then
-    local ratio = own.printed / best
+  if own and best then
+    local ratio = own / best
     row("  ktstr beside the better QEMU", ("%.2f x"):format(ratio), "at most 0.8 x", verdict(ratio <= 0.8))
   end
 end
@@ -270,7 +156,7 @@ end
 for _, name in ipairs(arg) do
   if not measurements[name] then
     errors.refuse("invalid", ("bench.lua: '%s' is not a measurement"):format(name),
-      "start, memory, load, freeze or boot")
+      "start, memory, load, freeze, restore, boot or warm")
   end
   measurements[name]()
 end

@@ -1,0 +1,80 @@
+-- usage: ktstr script forks.lua time KERNEL VCPUS MEMORY ROUNDS DIRECTORY
+--        ktstr script forks.lua memory KERNEL VCPUS MEMORY COUNT cold|fork
+-- time: a line a round: us that saving a booted machine took, and to a fork's agent being ready; then
+-- bytes on disk of its state and of its memory.
+-- memory: KiB that so many machines, all of them ready, take of the host's memory: Pss, Private_Dirty.
+local ktstr = require "ktstr"
+local host = require "ktstr.host"
+
+local options = {
+  kernel = arg[2],
+  topology = ("1n1l%dc1t"):format(tonumber(arg[3])),
+  memory = arg[4],
+  timeout = 600,
+}
+
+local function boot(warm)
+  options.warm = warm
+  return ktstr.boot(options)
+end
+
+local function size_of(path)
+  local file = assert(io.open(path, "rb"))
+  local bytes = file:seek "end"
+  file:close()
+  return bytes
+end
+
+local function time(rounds, directory)
+  local vm = boot(true)
+  for i = 1, rounds do
+    local path = ("%s/%d"):format(directory, i)
+    local began = host.now()
+    local image = vm:save(path)
+    local saved = host.now()
+    local fork = image:boot { timeout = 600 }
+    local ready = host.now()
+    fork:kill()
+    local state = size_of(path .. "/state")
+    print(("%.0f\t%.0f\t%d\t%d"):format((saved - began) * 1e6, (ready - saved) * 1e6, state,
+      image:size() - state))
+    image:close()
+    os.remove(path .. "/state")
+    os.remove(path .. "/memory")
+  end
+  vm:kill()
+end
+
+local function used()
+  collectgarbage()
+  collectgarbage()
+  local found = {}
+  for name, kib in host.read_file("/proc/self/smaps_rollup"):gmatch "([%w_]+): *(%d+) kB" do
+    found[name] = tonumber(kib)
+  end
+  return found
+end
+
+local function memory(count, kind)
+  local image
+  if kind == "fork" then
+    local vm = boot(true)
+    image = vm:save()
+    vm:kill()
+  end
+  local before, machines = used(), {}
+  for i = 1, count do
+    machines[i] = image and image:boot { timeout = 600 } or boot(false)
+  end
+  local after = used()
+  print(("%d\t%d"):format(after.Pss - before.Pss, after.Private_Dirty - before.Private_Dirty))
+  for _, vm in ipairs(machines) do
+    vm:kill()
+  end
+end
+
+if arg[1] == "time" then
+  time(tonumber(arg[5]), arg[6])
+else
+  memory(tonumber(arg[5]), arg[6])
+end
