@@ -123,7 +123,7 @@ describe("ktstr warm", function()
       assert.same({ name, place, "ok", "7.3.4-cloud", "1n2l4c2t", 2 ^ 28, 8192 },
         { row.name, row.path, row.state, row.kernel_release, row.topology, row.memory, row.size })
       assert.equal("268435456", row.identity.memory)
-      assert.is_true(row.created <= row.used)
+      assert.is_true(math.abs(row.created - row.used) < 10)
     end)
   end)
 
@@ -137,7 +137,7 @@ describe("ktstr warm", function()
       files.write(root .. "/x.tmp-abcdef/memory", "half")
       local r = run "clean"
       assert.equal(0, r.status)
-      assert.matches(damaged:sub(1, 12) .. " removed (damaged: ", r.stdout, 1, true)
+      assert.matches(damaged:sub(1, 12) .. " removed (damaged: a file is missing), 4 KiB", r.stdout, 1, true)
       assert.matches(stale:sub(1, 12) .. " removed (stale: it was saved by another build of ktstr), 8 KiB",
         r.stdout, 1, true)
       assert.matches("1 left by runs that were killed removed, 4 KiB", r.stdout, 1, true)

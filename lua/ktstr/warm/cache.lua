@@ -46,10 +46,14 @@ local function remove_one(entry)
   end) > 0
 end
 
--- Names the entry where the reason does not.
-local function about(entry, reason)
-  reason = tostring(reason)
-  return reason:find(entry.path, 1, true) and reason or ("saved machine '%s': %s"):format(entry.path, reason)
+-- What is wrong, without what core.image_open begins with: which entry that is stands beside it.
+local function reason_of(entry, e)
+  local reason, prefix = tostring(e), ("saved machine '%s': "):format(entry.path)
+  return reason:sub(1, #prefix) == prefix and reason:sub(#prefix + 1) or reason
+end
+
+local function about(entry, e)
+  return ("saved machine '%s': %s"):format(entry.path, reason_of(entry, e))
 end
 
 --- Takes an entry that is of no use out of the cache, and says so. What has taken its place meanwhile stays.
@@ -206,7 +210,7 @@ local function look_into(entry)
   end
   entry.identity = text and identity.parse(text)
   if not text then
-    entry.state, entry.reason = "damaged", tostring(image)
+    entry.state, entry.reason = "damaged", reason_of(entry, image)
   elseif identity.name(text) ~= entry.name then
     entry.state, entry.reason = "damaged", "it is another machine than its name says"
   elseif entry.identity.ktstr ~= identity.program() then
@@ -234,14 +238,14 @@ function cache.verify(entry)
   local ok, image = try(core.image_open, entry.path)
   if not ok then
     if directory.entry(entry.name) then
-      return false, tostring(image)
+      return false, reason_of(entry, image)
     end
     return nil
   end
   local e
   ok, e = try(image.verify, image)
   image:close()
-  return ok, not ok and tostring(e) or nil
+  return ok, not ok and reason_of(entry, e) or nil
 end
 
 --- Every saved machine, without a look into it.

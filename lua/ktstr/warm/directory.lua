@@ -80,7 +80,7 @@ function directory.scan()
         id = identify(path, status),
         size = disk(path, status),
         used = status.mtime,
-        created = math.min(made.mtime, status.mtime),
+        created = made.mtime,
       }
     end
   end
