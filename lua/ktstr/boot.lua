@@ -100,7 +100,7 @@ end
 -- --- from the cache, or for it ---
 
 -- What says that the saved machine is of no use, rather than that the run is over.
-local USELESS = { format = true, unsupported = true, os = true, ended = true, guest = true }
+local USELESS = { format = true, unsupported = true, ended = true, guest = true }
 
 local function restored(cache, identity, session)
   local found, entry = cache.find(identity)
