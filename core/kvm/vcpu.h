@@ -77,8 +77,8 @@ MUST_CHECK struct error *vcpu_set_sregs(const struct vcpu *vcpu, const struct kv
 /* KVM_MP_STATE_*; an AP starts as KVM_MP_STATE_UNINITIALIZED and waits for its SIPI. */
 MUST_CHECK struct error *vcpu_get_mp_state(const struct vcpu *vcpu, u32 *ret);
 
-/* At most VCPU_MSRS_MAX at a time. */
-enum { VCPU_MSRS_MAX = 256 };
+/* At most VCPU_MSRS_MAX at a time: KVM takes fewer than 256. */
+enum { VCPU_MSRS_MAX = 255 };
 MUST_CHECK struct error *vcpu_set_msrs(const struct vcpu *vcpu, const struct kvm_msr_entry *msrs, u32 count);
 /* Fills in the data of each; the indexes are the caller's. */
 MUST_CHECK struct error *vcpu_get_msrs(const struct vcpu *vcpu, struct kvm_msr_entry *msrs, u32 count);

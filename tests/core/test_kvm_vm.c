@@ -109,8 +109,15 @@ static void the_refused_msr_is_named(void **state)
 	fixture_init(&f, VM_IRQCHIP_NONE, two_outs, sizeof(two_outs));
 	assert_error(vcpu_set_msrs(&f.vcpu, msrs, 3), ERROR_UNSUPPORTED, "KVM_SET_MSRS: KVM refuses MSR 0xbadbad0");
 	assert_error(vcpu_get_msrs(&f.vcpu, msrs, 3), ERROR_UNSUPPORTED, "KVM_GET_MSRS: KVM refuses MSR 0xbadbad0");
-	assert_error(vcpu_get_msrs(&f.vcpu, msrs, VCPU_MSRS_MAX + 1), ERROR_INVALID, "257 MSRs");
+	assert_error(vcpu_get_msrs(&f.vcpu, msrs, VCPU_MSRS_MAX + 1), ERROR_INVALID, "256 MSRs");
 	assert_no_error(vcpu_set_msrs(&f.vcpu, msrs, 1));
+
+	struct kvm_msr_entry most[VCPU_MSRS_MAX];
+
+	for (u32 i = 0; i < VCPU_MSRS_MAX; i++)
+		most[i] = msrs[0];
+	assert_no_error(vcpu_set_msrs(&f.vcpu, most, VCPU_MSRS_MAX));
+	assert_no_error(vcpu_get_msrs(&f.vcpu, most, VCPU_MSRS_MAX));
 	msrs[0].data = 0;
 	assert_no_error(vcpu_get_msrs(&f.vcpu, msrs, 1));
 	assert_int_equal(msrs[0].data, 0x1234);
