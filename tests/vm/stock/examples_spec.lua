@@ -1,6 +1,8 @@
 -- The examples do what the documentation says they do.
 local support = require "tests.vm.support"
 
+require("posix.stdlib").setenv("KTSTR_WARM", "1") -- as a user runs them
+
 describe("docs/examples", function()
   it("first.lua ends with the kernel's release, the table and PASS", function()
     local r = support.ktstr("script", "docs/examples/first.lua")
