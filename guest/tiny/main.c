@@ -236,11 +236,7 @@ static void run_echo(s64 number)
 	for (;;) {
 		struct op op = op_receive();
 
-		if (op.op == OP_SHUTDOWN)
-			op_shut_down(&op);
-		else if (op.op == OP_PING)
-			op_reply(&op, NULL, 0);
-		else
+		if (!op_answer_common(&op))
 			op_fail(&op, ERRNO_NOSYS);
 	}
 }
@@ -365,7 +361,7 @@ static const struct scenario {
 	{ "garbage-then-exit", run_garbage_then_exit, true }, /* noise, half a header, EXIT number, reset */
 	{ "cpus", run_cpus, true }, /* every CPU's ids on STDOUT, EXIT 0, or 1 when one is missing; reset */
 	{ "flood", run_flood, true }, /* STDOUT without end */
-	{ "echo", run_echo, true }, /* answers PING and SHUTDOWN */
+	{ "echo", run_echo, true }, /* answers what op_answer_common() does */
 	{ "warm", run_warm, true }, /* to be saved: ticks by deadlines every number ms, requests answered (warm.h) */
 	{ "warm-periodic", run_warm_periodic, true }, /* the same, ticks by the APIC's own count */
 	{ "triple-elsewhere", run_triple_elsewhere, false }, /* triple fault on the last CPU */

@@ -62,11 +62,36 @@ void op_fail(const struct op *op, u32 error)
 	answer(op, error, NULL, 0);
 }
 
-void op_shut_down(const struct op *op)
+static void go_on(const struct op *op)
+{
+	struct attr run_id;
+
+	if (!op_attr(op, ATTR_RUN_ID, &run_id)) {
+		op_fail(op, ERRNO_INVAL);
+		return;
+	}
+	report_restored(&run_id);
+	op_reply(op, NULL, 0);
+}
+
+__attribute__((noreturn)) static void shut_down(const struct op *op)
 {
 	struct attr code;
 
 	op_reply(op, NULL, 0);
 	report_exit(op_attr(op, ATTR_CODE, &code) ? attr_s32(&code) : 0);
 	machine_power_off();
+}
+
+bool op_answer_common(const struct op *op)
+{
+	if (op->op == OP_PING)
+		op_reply(op, NULL, 0);
+	else if (op->op == OP_RESTORED)
+		go_on(op);
+	else if (op->op == OP_SHUTDOWN)
+		shut_down(op);
+	else
+		return false;
+	return true;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The host's requests to the guest, one at a time, and the answers to them.
- * Depends on console.h; it is open. What an op holds lies in the frame, valid until the next one is received.
- * Each op is answered once.
+ * Depends on console.h and report.h; the console is open. Each op is answered once.
+ * What an op holds lies in its frame, which is valid until the next one is received.
  */
 #ifndef TINY_OP_H
 #define TINY_OP_H
@@ -35,7 +35,12 @@ u64 op_number(const struct op *op, u32 type, u64 otherwise);
 /* At most OP_REPLY_DATA_MAX bytes. */
 void op_reply(const struct op *op, const void *data, size_t n);
 void op_fail(const struct op *op, u32 error);
-/* An answer to OP_SHUTDOWN, EXIT with its code, and the machine's power. */
-__attribute__((noreturn)) void op_shut_down(const struct op *op);
+
+/*
+ * Answers what every guest that listens knows: OP_PING; OP_RESTORED, with SYS_RDY and the RUN_ID given before the
+ * reply, EINVAL where none is; OP_SHUTDOWN, with EXIT and its code behind the reply, and the end of the machine.
+ * False: it is another, and has no answer yet.
+ */
+bool op_answer_common(const struct op *op);
 
 #endif

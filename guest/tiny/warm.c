@@ -44,18 +44,6 @@ static void say_and_tick(u32 index)
 		wait_for_interrupt();
 }
 
-static void go_on(const struct op *op)
-{
-	struct attr run_id;
-
-	if (!op_attr(op, ATTR_RUN_ID, &run_id)) {
-		op_fail(op, ERRNO_INVAL);
-		return;
-	}
-	report_restored(&run_id);
-	op_reply(op, NULL, 0);
-}
-
 static void write_file(const struct op *op)
 {
 	struct wire_write head;
@@ -132,24 +120,12 @@ static void read_file(const struct op *op)
 
 static void serve(const struct op *op)
 {
-	switch (op->op) {
-	case OP_PING:
-		op_reply(op, NULL, 0);
-		break;
-	case OP_RESTORED:
-		go_on(op);
-		break;
-	case OP_WRITE:
+	if (op->op == OP_WRITE)
 		write_file(op);
-		break;
-	case OP_READ:
+	else if (op->op == OP_READ)
 		read_file(op);
-		break;
-	case OP_SHUTDOWN:
-		op_shut_down(op);
-	default:
+	else if (!op_answer_common(op))
 		op_fail(op, ERRNO_NOSYS);
-	}
 }
 
 void warm_run(struct cpus *cpus, u64 rsdp, enum warm_clock clock, u32 ms)

@@ -4,8 +4,7 @@
  * Depends on op.h, smp.h and report.h.
  * Every CPU is halted but for its own timer's ticks, which it counts in its cell at TINY_COUNTERS_GPA.
  *
- * It answers OP_PING, OP_SHUTDOWN, and
- *   OP_RESTORED: SYS_RDY with the RUN_ID given, then an empty reply; EINVAL without one.
+ * It answers what every guest that listens does (op_answer_common), and
  *   OP_WRITE: its bytes go into the one file there is, whatever the path, of at most TINY_WARM_SIZE bytes; it lies
  *     at TINY_WARM_GPA. EFBIG beyond.
  *   OP_READ: from the file by PATH: /memory, that one; /counters, a u64 a CPU: its ticks; /tsc: u64 TSC, u64 kHz.
