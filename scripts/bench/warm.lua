@@ -32,8 +32,8 @@ end
 
 -- --- QEMU ---
 
--- p: directory; command, runs; ready, what the guest sends before it is saved; asked, what it is sent as soon as
--- QEMU starts; answer, what it sends then.
+-- p: directory; command, runs; ready, what the guest sends before it is saved; asked, what it is sent as
+-- soon as QEMU starts; answer, what it sends then.
 local function restore_peer(p, form)
   local path, input = p.directory .. "/qemu", p.directory .. "/input"
   write(input, p.asked)
