@@ -125,6 +125,26 @@ commands.add {
   end,
 }
 
+commands.add {
+  name = "checkpoint",
+  arguments = "",
+  help = "remember how the machine stands",
+  most = 0,
+  run = function(session)
+    session:machine():checkpoint()
+  end,
+}
+
+commands.add {
+  name = "rewind",
+  arguments = "",
+  help = "take it back to the last checkpoint; it is frozen then",
+  most = 0,
+  run = function(session)
+    session:machine():rewind()
+  end,
+}
+
 -- The guest writes what it likes; it shall not steer the terminal.
 local function harmless(text)
   return (text:gsub("\r", ""):gsub("[%z\1-\8\11-\31\127]", "?"))
