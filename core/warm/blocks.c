@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "warm/blocks.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,19 +37,14 @@ u64 block_pages_used(const u8 *block, u64 pages)
 	return used;
 }
 
-u64 block_hash(const u8 *block, u64 pages, struct hash_stream *scratch)
+u64 block_hash(const u8 *block, u64 used, struct hash_stream *scratch)
 {
+	u64 le = htole64(used);
 	struct page_run run;
-	u32 at = 0;
 
-	while (page_run_take(&pages, &run)) {
-		for (; at < run.first; at++)
-			hash_stream_add(scratch, zeros, MEMORY_PAGE);
-		hash_stream_add(scratch, block + (size_t)at * MEMORY_PAGE, (size_t)run.count * MEMORY_PAGE);
-		at += run.count;
-	}
-	for (; at < BLOCK_PAGES; at++)
-		hash_stream_add(scratch, zeros, MEMORY_PAGE);
+	hash_stream_add(scratch, &le, sizeof(le));
+	while (page_run_take(&used, &run))
+		hash_stream_add(scratch, block + (size_t)run.first * MEMORY_PAGE, (size_t)run.count * MEMORY_PAGE);
 	return hash_stream_end(scratch);
 }
 

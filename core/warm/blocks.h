@@ -14,7 +14,7 @@
 enum {
 	MEMORY_PAGE = 4096,
 	BLOCK_PAGES = 64,
-	BLOCK_SIZE = BLOCK_PAGES * MEMORY_PAGE,
+	MEMORY_BLOCK = BLOCK_PAGES * MEMORY_PAGE,
 };
 
 struct page_run {
@@ -27,8 +27,11 @@ bool page_run_take(u64 *pages, struct page_run *ret);
 /* Those of the pages that hold anything but zeros. */
 u64 block_pages_used(const u8 *block, u64 pages);
 
-/* hash64() of the whole block. */
-u64 block_hash(const u8 *block, u64 pages, struct hash_stream *scratch);
+/*
+ * The checksum of a block of which those pages are used: of which ones, and of their bytes. Zeros, which are most of
+ * what there is, cost nothing.
+ */
+u64 block_hash(const u8 *block, u64 used, struct hash_stream *scratch);
 
 /* Writes the pages to their places in the file, where the block starts at offset. False: errno says why. */
 bool block_write(int fd, u64 offset, const u8 *block, u64 pages);

@@ -100,7 +100,7 @@ static struct error *read_all(int fd, size_t size, struct buf *out)
 static struct error *read_state(int directory, struct image *image)
 {
 	CLEANUP_CLOSE int fd = -1;
-	struct stat st;
+	struct stat st = { 0 };
 	struct error *err = open_file(directory, IMAGE_STATE, &fd, &st);
 
 	if (err)
@@ -115,23 +115,10 @@ static struct error *read_state(int directory, struct image *image)
 				  "'" IMAGE_STATE "' is damaged");
 }
 
-static struct error *open_memory(int directory, struct image *image)
-{
-	struct stat st;
-	struct error *err = open_file(directory, IMAGE_MEMORY, &image->memory_fd, &st);
-
-	if (err)
-		return err;
-	if ((u64)st.st_size != image->parsed.memory_size)
-		return error_create(ERROR_FORMAT, "'" IMAGE_MEMORY "' has %lld bytes and should have %llu",
-				    (long long)st.st_size, (unsigned long long)image->parsed.memory_size);
-	return NULL;
-}
-
 static struct error *check_memory(int directory, const struct image *image)
 {
 	char line[CHECKED_MAX];
-	// From before the look: what is changed meanwhile makes another line.
+	// From before the look: what is changed meanwhile makes another line. Its size is in it, too.
 	bool told = checked_line(image, image->memory_fd, line);
 
 	if (told && checked_is(directory, line))
@@ -148,20 +135,23 @@ struct error *image_open(const char *path, struct image **ret)
 {
 	// What somebody removes from now on is either still there or missing, but never another image's.
 	CLEANUP_CLOSE int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(image_cleanup)
-	struct image *image = create_empty();
 
 	if (directory < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return error_create(ERROR_NOT_FOUND, "there is no saved machine '%s'", path);
 	if (directory < 0)
 		return error_create_errno("cannot open the saved machine '%s'", path);
+
+	CLEANUP(image_cleanup)
+	struct image *image = create_empty();
+
 	if (!image)
 		return error_no_memory();
 
+	struct stat st;
 	struct error *err = read_state(directory, image);
 
 	if (!err)
-		err = open_memory(directory, image);
+		err = open_file(directory, IMAGE_MEMORY, &image->memory_fd, &st);
 	if (!err)
 		err = check_memory(directory, image);
 	if (err)

@@ -6,7 +6,7 @@
  * name, and has gone with its last user then. Under a name (a directory) it is there completely or not at all.
  *
  * state:	magic, format version, size, XXH3-128 of all that follows; then sections: identity, script, machine,
- *		channel, memory (its size, and the XXH3-64 of each block that is not zero).
+ *		channel, memory (its size, and a checksum of each block that is not zero: XXH3-64 of what is not).
  * memory:	the guest's memory without the hole below 4 GiB; pages of zeros are holes in the file.
  * checked:	a hint, may be missing: this boot of this host and the memory file's stat(2) when its contents were
  *		last known to be right. When it does not match (the host crashed, somebody wrote, copied or replaced

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
@@ -35,7 +36,7 @@ static struct error *next_extent(struct extents *e, u64 from)
 /* The pages of the block at offset that are not in a hole. To be asked for one block after another. */
 static struct error *pages_of_file(struct extents *e, u64 offset, u64 *ret)
 {
-	u64 pages = 0, end = offset + BLOCK_SIZE;
+	u64 pages = 0, end = offset + MEMORY_BLOCK;
 
 	for (u64 at = offset; e->fd >= 0 && at < end;) {
 		if (at >= e->end && at < e->size) {
@@ -67,11 +68,6 @@ struct memory_pages {
 	bool blind; /* nobody tells: every page has to be looked at */
 };
 
-static void memory_pages_deinit(struct memory_pages *m)
-{
-	pagemap_close(&m->pagemap);
-}
-
 static void memory_pages_init(struct memory_pages *m, const struct guest_memory *memory)
 {
 	struct error *err = pagemap_open(&m->pagemap, memory->base, memory->size);
@@ -81,22 +77,25 @@ static void memory_pages_init(struct memory_pages *m, const struct guest_memory 
 	error_destroy(err);
 }
 
-/* What is mapped, or swapped out. Of the rest, what a file has is the file's, and what it has not is zero. */
-static struct error *pages_of_memory(struct memory_pages *m, u64 offset, u64 *ret)
+/*
+ * The pages of the block at offset that are other than the file's (copies, also those swapped out), and those that
+ * are its data, mapped or not; where it has a hole, a page of its own is zero. Without a file, all that exist are
+ * copies.
+ */
+static struct error *pages_of_memory(struct memory_pages *m, u64 offset, u64 *copies, u64 *mapped, u64 *data)
 {
-	if (m->blind) {
-		*ret = UINT64_MAX;
-		return NULL;
-	}
+	struct error *err = pages_of_file(&m->extents, offset, data);
 
-	struct error *err = pages_of_file(&m->extents, offset, ret);
-
-	for (u64 i = 0; !err && i < BLOCK_PAGES; i++) {
+	*copies = *mapped = m->blind ? UINT64_MAX : 0;
+	for (u64 i = 0; !err && !m->blind && i < BLOCK_PAGES; i++) {
 		u64 entry;
 
 		err = pagemap_get(&m->pagemap, offset / MEMORY_PAGE + i, &entry);
-		if (!err && entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED))
-			*ret |= 1ULL << i;
+		if (!err && entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) {
+			*mapped |= 1ULL << i;
+			if (entry & PAGEMAP_SWAPPED || !(entry & PAGEMAP_FILE))
+				*copies |= 1ULL << i;
+		}
 	}
 	return err;
 }
@@ -139,37 +138,75 @@ struct error *memory_file_create(const char *dir, u64 size, int *ret)
 	return NULL;
 }
 
-static struct error *store_blocks(int fd, const char *dir, const struct guest_memory *memory,
-				  struct memory_pages *where, struct hash_stream *scratch, struct buf *sums)
-{
-	for (u64 at = 0; at < memory->size; at += BLOCK_SIZE) {
-		const u8 *block = memory->base + at;
-		u64 pages;
-		struct error *err = pages_of_memory(where, at, &pages);
+struct store {
+	const struct guest_memory *memory;
+	struct memory_pages where;
+	struct hash_stream *scratch;
+	u8 *block;
+};
 
-		if (err)
-			return err;
-		pages = block_pages_used(block, pages);
-		if (!pages)
-			continue;
-		block_sum_put(sums, (struct block_sum){ at / BLOCK_SIZE, block_hash(block, pages, scratch) });
-		if (!block_write(fd, at, block, pages))
-			return write_failed(dir);
-	}
-	return buf_check(sums);
+static void store_deinit(struct store *s)
+{
+	pagemap_close(&s->where.pagemap);
+	hash_stream_destroy(s->scratch);
+	free(s->block);
+}
+
+static struct error *store_init(struct store *s, const struct guest_memory *memory)
+{
+	s->memory = memory;
+	memory_pages_init(&s->where, memory);
+	s->scratch = hash_stream_create();
+	s->block = malloc(MEMORY_BLOCK);
+	return s->scratch && s->block ? NULL : error_no_memory();
+}
+
+/*
+ * A block's bytes, as far as they are in pages. What only the file has is read from it: to touch it would map it, and
+ * have the host read ahead into the holes.
+ */
+static struct error *get_block(struct store *s, u64 offset, const u8 **ret, u64 *pages)
+{
+	u64 copies, mapped, data;
+	struct error *err = pages_of_memory(&s->where, offset, &copies, &mapped, &data);
+
+	*ret = s->memory->base + offset;
+	*pages = copies | data;
+	if (err || !(data & ~mapped))
+		return err;
+	if (!block_read(s->memory->file, offset, s->block, data & ~mapped))
+		return error_create_errno("cannot read the file that the guest's memory is mapped from");
+
+	u64 here = *pages & mapped;
+	struct page_run run;
+
+	while (page_run_take(&here, &run))
+		memcpy(s->block + (size_t)run.first * MEMORY_PAGE, *ret + (size_t)run.first * MEMORY_PAGE,
+		       (size_t)run.count * MEMORY_PAGE);
+	*ret = s->block;
+	return NULL;
 }
 
 struct error *memory_file_store(int fd, const char *dir, const struct guest_memory *memory, struct buf *sums)
 {
-	CLEANUP(hash_stream_cleanup)
-	struct hash_stream *scratch = hash_stream_create();
-	CLEANUP(memory_pages_deinit)
-	struct memory_pages where;
+	CLEANUP(store_deinit)
+	struct store s;
+	struct error *err = store_init(&s, memory);
 
-	memory_pages_init(&where, memory);
-	if (!scratch)
-		return error_no_memory();
-	return store_blocks(fd, dir, memory, &where, scratch, sums);
+	for (u64 at = 0; !err && at < memory->size; at += MEMORY_BLOCK) {
+		const u8 *block;
+		u64 pages;
+
+		err = get_block(&s, at, &block, &pages);
+		if (!err)
+			pages = block_pages_used(block, pages);
+		if (err || !pages)
+			continue;
+		block_sum_put(sums, (struct block_sum){ at / MEMORY_BLOCK, block_hash(block, pages, s.scratch) });
+		if (!block_write(fd, at, block, pages))
+			err = write_failed(dir);
+	}
+	return err ? err : buf_check(sums);
 }
 
 /* --- looking at a file, and copying it --- */
@@ -211,8 +248,8 @@ static struct error *look_at_all(const struct look *l, const struct state_file *
 	struct block_sum next;
 	bool more = block_sum_get(&sums, &next);
 
-	for (u64 at = 0; at < state->memory_size; at += BLOCK_SIZE) {
-		bool listed = more && next.index == at / BLOCK_SIZE;
+	for (u64 at = 0; at < state->memory_size; at += MEMORY_BLOCK) {
+		bool listed = more && next.index == at / MEMORY_BLOCK;
 		u64 pages;
 		struct error *err = pages_of_file(&extents, at, &pages);
 
@@ -230,7 +267,7 @@ struct error *memory_file_copy(int fd, const struct state_file *state, int to, c
 {
 	CLEANUP(hash_stream_cleanup)
 	struct hash_stream *scratch = hash_stream_create();
-	CLEANUP_FREE u8 *block = malloc(BLOCK_SIZE);
+	CLEANUP_FREE u8 *block = malloc(MEMORY_BLOCK);
 
 	if (!scratch || !block)
 		return error_no_memory();

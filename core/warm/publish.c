@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -12,7 +13,7 @@
 
 /* A directory that is being filled. Its lock says that somebody is at it; who finds it free may remove it. */
 struct draft {
-	char *path;
+	char path[PATH_MAX];
 	int fd;
 };
 
@@ -32,7 +33,6 @@ static void draft_deinit(struct draft *d)
 {
 	if (d->fd >= 0)
 		close(d->fd);
-	free(d->path);
 }
 
 static bool is_at(int fd, const char *path)
@@ -43,11 +43,19 @@ static bool is_at(int fd, const char *path)
 }
 
 /*
- * gone: somebody who cleans up was faster than the lock. Where directories cannot be locked nobody finds a lock free,
+ * False: somebody who cleans up was faster than the lock. Where directories cannot be locked nobody finds a lock free,
  * so nobody cleans up.
  */
-static struct error *draft_lock(struct draft *d, bool *gone)
+static bool draft_lock(const struct draft *d)
 {
+	return (flock(d->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && is_at(d->fd, d->path);
+}
+
+/* Its path ends in XXXXXX, which are replaced. Its fd stays -1 when it has gone at once. */
+static struct error *draft_try(struct draft *d)
+{
+	if (!mkdtemp(d->path))
+		return error_create_errno("cannot make a directory '%s'", d->path);
 	d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (d->fd < 0 && errno != ENOENT) {
 		struct error *err = error_create_errno("cannot open the new directory '%s'", d->path);
@@ -55,8 +63,7 @@ static struct error *draft_lock(struct draft *d, bool *gone)
 		rmdir(d->path);
 		return err;
 	}
-	*gone = d->fd < 0 || (flock(d->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) || !is_at(d->fd, d->path);
-	if (*gone && d->fd >= 0) {
+	if (d->fd >= 0 && !draft_lock(d)) {
 		close(d->fd);
 		d->fd = -1;
 	}
@@ -65,22 +72,18 @@ static struct error *draft_lock(struct draft *d, bool *gone)
 
 static struct error *draft_create(struct draft *d, const char *path)
 {
-	struct error *err = NULL;
-	bool gone = true;
+	for (u32 i = 0; i < TRIES; i++) {
+		int n = snprintf(d->path, sizeof(d->path), "%s.tmp-XXXXXX", path);
 
-	for (u32 i = 0; !err && gone && i < TRIES; i++) {
-		free(d->path);
-		if (asprintf(&d->path, "%s.tmp-XXXXXX", path) < 0) {
-			d->path = NULL;
-			return error_no_memory();
-		}
-		if (!mkdtemp(d->path))
-			return error_create_errno("cannot make a directory '%s'", d->path);
-		err = draft_lock(d, &gone);
+		if (n < 0 || (size_t)n >= sizeof(d->path))
+			return error_create(ERROR_INVALID, "a saved machine's name of %zu bytes is too long", strlen(path));
+
+		struct error *err = draft_try(d);
+
+		if (err || d->fd >= 0)
+			return err;
 	}
-	if (!err && gone)
-		err = error_create(ERROR_OS, "every directory made beside '%s' was removed at once", path);
-	return err;
+	return error_create(ERROR_OS, "every directory made beside '%s' was removed at once", path);
 }
 
 static struct error *copy_memory(const struct image *image, const struct draft *d, int *ret)

@@ -136,7 +136,7 @@ static struct error *parse_memory(struct state_part section, struct state_file *
 	ret->sums.data = reader_take(&r, ret->sums.size);
 	r = reader_init(ret->sums.data, ret->sums.size);
 	while (block_sum_get(&r, &sum)) {
-		if (sum.index < next || sum.index >= ret->memory_size / BLOCK_SIZE)
+		if (sum.index < next || sum.index >= ret->memory_size / MEMORY_BLOCK)
 			return error_create(ERROR_FORMAT, "its list of memory blocks makes no sense");
 		next = (u64)sum.index + 1;
 	}

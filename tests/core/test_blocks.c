@@ -70,15 +70,26 @@ static void pages_that_nobody_asked_about_are_zeros(void **state)
 	free(block);
 }
 
-static void the_sum_is_the_whole_blocks_whatever_pages_are_known_to_be_zero(void **state)
+static void a_sum_tells_every_byte_of_the_pages_and_where_they_are(void **state)
 {
 	struct hash_stream *scratch = hash_stream_create();
 	u8 *block = make_block();
-	u64 whole = hash64(block, MEMORY_BLOCK);
+	u64 used = block_pages_used(block, UINT64_MAX), sum = block_hash(block, used, scratch);
 
-	assert_int_equal(block_hash(block, block_pages_used(block, UINT64_MAX), scratch), whole);
-	assert_int_equal(block_hash(block, UINT64_MAX, scratch), whole);
-	assert_true(block_hash(block, 1ULL << 5, scratch) != whole);
+	assert_int_equal(block_hash(block, used, scratch), sum);
+	for (u64 left = used; left; left &= left - 1) {
+		u8 *page = block + (size_t)__builtin_ctzll(left) * MEMORY_PAGE;
+
+		for (u32 i = 0; i < MEMORY_PAGE; i++) {
+			page[i] ^= 0x80;
+			assert_true(block_hash(block, used, scratch) != sum);
+			page[i] ^= 0x80;
+		}
+	}
+	// The same bytes one page further.
+	memmove(block + MEMORY_PAGE, block, MEMORY_BLOCK - 2 * MEMORY_PAGE);
+	memset(block, 0, MEMORY_PAGE);
+	assert_true(block_hash(block, block_pages_used(block, UINT64_MAX), scratch) != sum);
 	hash_stream_destroy(scratch);
 	free(block);
 }
@@ -132,7 +143,7 @@ int main(void)
 		cmocka_unit_test(neighbours_are_one_run),
 		cmocka_unit_test(a_page_is_used_by_any_byte_of_it),
 		cmocka_unit_test(pages_that_nobody_asked_about_are_zeros),
-		cmocka_unit_test(the_sum_is_the_whole_blocks_whatever_pages_are_known_to_be_zero),
+		cmocka_unit_test(a_sum_tells_every_byte_of_the_pages_and_where_they_are),
 		cmocka_unit_test(pages_are_written_to_their_places_and_nothing_else_is),
 		cmocka_unit_test(sums_come_back_in_order),
 	};

@@ -170,17 +170,16 @@ static void a_restored_machine_can_be_saved_again(void **state)
 	image_close(second);
 }
 
-static void holes_of_a_mapped_file_are_not_filled_by_saving(void **state)
+static void a_restored_machine_is_not_touched_by_saving_it(void **state)
 {
 	struct rig *r = *state;
 	struct image *first, *second;
-	u32 pages = rig_fill(r, 6);
 
+	rig_fill(r, 6);
 	assert_no_error(rig_create(r, r->dir, &first));
 	map_from(r, first);
 	assert_no_error(rig_create(r, r->dir, &second));
-	// What a fault maps along with a page is a few of its neighbours.
-	assert_true(pages_present(r->memory.base, RIG_MEMORY) < (u64)pages + 16 * ARRAY_SIZE(rig_places));
+	assert_int_equal(pages_present(r->memory.base, RIG_MEMORY), 0);
 	image_close(first);
 	image_close(second);
 }
@@ -310,7 +309,7 @@ int main(void)
 		WITH_RIG(pages_of_zeros_are_holes),
 		WITH_RIG(memory_that_nobody_touched_is_not_touched_by_saving_it),
 		WITH_RIG(a_restored_machine_can_be_saved_again),
-		WITH_RIG(holes_of_a_mapped_file_are_not_filled_by_saving),
+		WITH_RIG(a_restored_machine_is_not_touched_by_saving_it),
 		WITH_RIG(sections_that_are_too_large_are_refused),
 		WITH_RIG(a_file_that_may_not_be_so_large_is_an_error_that_names_the_directory),
 		WITH_RIG(a_full_disk_is_an_error_and_leaves_nothing),

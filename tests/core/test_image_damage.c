@@ -284,6 +284,19 @@ static void memory_that_was_replaced_is_noticed(void **state)
 	buf_deinit(&bytes);
 }
 
+static void memory_whose_data_has_become_a_hole_is_noticed(void **state)
+{
+	struct rig *r = *state;
+	int fd;
+
+	wait_for_another_ctime(rig_path(r, "name/memory"));
+	assert_int_equal(chmod(r->path, 0600), 0);
+	fd = open(r->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 11 * MEMORY_BLOCK, MEMORY_BLOCK), 0);
+	close(fd);
+	assert_error(open_it(r), ERROR_FORMAT, "block at 0x2c0000");
+}
+
 static void damage_to_an_open_image_is_found_by_looking(void **state)
 {
 	struct rig *r = *state;
@@ -456,6 +469,7 @@ int main(void)
 		WITH_IMAGE(a_missing_file_is_an_image_that_is_not_there),
 		WITH_IMAGE(memory_that_was_written_to_is_noticed),
 		WITH_IMAGE(memory_that_was_replaced_is_noticed),
+		WITH_IMAGE(memory_whose_data_has_become_a_hole_is_noticed),
 		WITH_IMAGE(damage_to_an_open_image_is_found_by_looking),
 		WITH_IMAGE(what_was_checked_is_not_looked_at_again),
 		WITH_IMAGE(a_hint_that_is_missing_or_wrong_is_made_anew),

@@ -80,6 +80,12 @@ static void names_that_lead_nowhere_are_errors(void **state)
 	assert_error(image_publish(image, rig_path(r, "no/where")), ERROR_OS, "no/where");
 	assert_error(image_publish(image, rig_path(r, "slash/")), ERROR_INVALID, "slash/");
 	assert_error(image_publish(image, ""), ERROR_INVALID, "no name");
+
+	char endless[5000];
+
+	memset(endless, 'x', sizeof(endless) - 1);
+	endless[sizeof(endless) - 1] = 0;
+	assert_error(image_publish(image, endless), ERROR_INVALID, "too long");
 	assert_int_equal(rig_count(r->dir, NULL), 0);
 	image_close(image);
 }
