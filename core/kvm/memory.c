@@ -96,7 +96,7 @@ static struct error *map_file(struct guest_memory *m, int fd)
 	if (mmap(m->base, m->size, prot, flags, fd, 0) == MAP_FAILED) {
 		struct error *err = error_create_errno("mmap of the file with the guest's memory");
 
-		mmap(m->base, m->size, prot, flags | MAP_ANONYMOUS, -1, 0);
+		(void)mmap(m->base, m->size, prot, flags | MAP_ANONYMOUS, -1, 0);
 		return err;
 	}
 	madvise(m->base, m->size, MADV_DONTDUMP);

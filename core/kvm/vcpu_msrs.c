@@ -39,33 +39,35 @@ static bool is_listed(const struct msr_list *list, u32 index)
 	return false;
 }
 
-static struct error *fetch_list(const struct kvm *kvm, struct kvm_msr_list **ret)
+/* To be freed; NULL, and the error, when there is none. */
+static struct kvm_msr_list *fetch_list(const struct kvm *kvm, struct error **err)
 {
 	for (u32 room = 256; room <= MSRS_MAX; room *= 2) {
 		CLEANUP_FREE struct kvm_msr_list *list = calloc(1, sizeof(*list) + room * sizeof(list->indices[0]));
 
-		if (!list)
-			return error_no_memory();
-		list->nmsrs = room;
-		if (ioctl(kvm->fd, KVM_GET_MSR_INDEX_LIST, list) == 0) {
-			*ret = no_free(list);
+		if (!list) {
+			*err = error_no_memory();
 			return NULL;
 		}
-		if (errno != E2BIG)
-			return error_create_errno("KVM_GET_MSR_INDEX_LIST (what a vCPU has)");
+		list->nmsrs = room;
+		if (ioctl(kvm->fd, KVM_GET_MSR_INDEX_LIST, list) == 0)
+			return no_free(list);
+		if (errno != E2BIG) {
+			*err = error_create_errno("KVM_GET_MSR_INDEX_LIST (what a vCPU has)");
+			return NULL;
+		}
 	}
-	return error_create(ERROR_UNSUPPORTED, "KVM_GET_MSR_INDEX_LIST has more than %d entries", MSRS_MAX);
+	*err = error_create(ERROR_UNSUPPORTED, "KVM_GET_MSR_INDEX_LIST has more than %d entries", MSRS_MAX);
+	return NULL;
 }
 
 struct error *msr_list_init(struct msr_list *list, const struct kvm *kvm)
 {
-	CLEANUP_FREE struct kvm_msr_list *listed = NULL;
+	struct error *err = NULL;
+	CLEANUP_FREE struct kvm_msr_list *listed = fetch_list(kvm, &err);
 
 	*list = (struct msr_list){ 0 };
-
-	struct error *err = fetch_list(kvm, &listed);
-
-	if (err)
+	if (!listed)
 		return err;
 
 	u32 room = listed->nmsrs;
