@@ -2,7 +2,8 @@
 --        ktstr script forks.lua memory KERNEL VCPUS MEMORY COUNT cold|fork
 -- time: a line a round: us that saving a booted machine took, and to a fork's agent being ready; then
 -- bytes on disk of its state and of its memory.
--- memory: KiB that so many machines, all of them ready, take of the host's memory: Pss, Private_Dirty.
+-- memory: KiB that so many machines, all of them ready, take of the host's memory (Pss), and what of it is
+-- theirs alone, no file's (Anonymous).
 local ktstr = require "ktstr"
 local host = require "ktstr.host"
 
@@ -67,7 +68,7 @@ local function memory(count, kind)
     machines[i] = image and image:boot { timeout = 600 } or boot(false)
   end
   local after = used()
-  print(("%d\t%d"):format(after.Pss - before.Pss, after.Private_Dirty - before.Private_Dirty))
+  print(("%d\t%d"):format(after.Pss - before.Pss, after.Anonymous - before.Anonymous))
   for _, vm in ipairs(machines) do
     vm:kill()
   end

@@ -159,9 +159,9 @@ end
 local function print_memory(kernel)
   for _, count in ipairs { 1, 4 } do
     local cold = memory(kernel, "cold", count)
-    local fork, dirty = memory(kernel, "fork", count)
+    local fork, own = memory(kernel, "fork", count)
     row(("  memory of %d fork%s"):format(count, count > 1 and "s" or ""), mib(fork),
-      ("written: %s; booted: %s: %s"):format(mib(dirty), mib(cold), part(fork, cold)))
+      ("copied: %s; booted: %s: %s"):format(mib(own), mib(cold), part(fork, cold)))
   end
 end
 
