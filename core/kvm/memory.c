@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kvm/memory.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -8,7 +9,10 @@
 
 #include "base/cleanup.h"
 
-enum { HUGE_PAGE = 2 << 20 };
+enum {
+	HUGE_PAGE = 2 << 20,
+	MAP_UNIT = 256 << 10, /* of a file; smaller ones would make too many mappings */
+};
 
 static struct error *sizes_check(u64 size, u64 hole_start, u64 hole_end)
 {
@@ -85,21 +89,79 @@ static struct error *file_check(const struct guest_memory *m, int fd)
 	return NULL;
 }
 
-/* What was there is given back, not overwritten. Failing, it may be gone as well: then it is zeros. */
+/*
+ * The next piece of the file at or behind `from` that is not all holes, in whole units. What has no more is empty, at
+ * the end.
+ */
+struct piece {
+	u64 start, end;
+};
+
+static u64 next_data(int fd, u64 from, u64 size)
+{
+	off_t found = from < size ? lseek(fd, (off_t)from, SEEK_DATA) : -1;
+
+	if (found >= 0)
+		return (u64)found < size ? (u64)found : size;
+	// Nothing but holes; or a file system that knows of none.
+	return from >= size || errno == ENXIO ? size : from;
+}
+
+static struct piece next_piece(int fd, u64 from, u64 size)
+{
+	struct piece p = { .start = next_data(fd, from, size) / MAP_UNIT * MAP_UNIT };
+	u64 data = p.start;
+
+	if (p.start < from)
+		p.start = from;
+	p.end = p.start;
+	while (p.end < size && data < p.end + MAP_UNIT) {
+		p.end = p.end + MAP_UNIT < size ? p.end + MAP_UNIT : size;
+		data = next_data(fd, p.end, size);
+	}
+	return p;
+}
+
+/*
+ * Holes stay anonymous memory: they take no room in the file's page cache (a tmpfs would fill them for good), and are
+ * cleared rather than copied. Each page is taken by itself, since a guest's next one is anywhere.
+ */
+static struct error *map_pieces(const struct guest_memory *m, int fd)
+{
+	for (struct piece p = next_piece(fd, 0, m->size); p.start < m->size; p = next_piece(fd, p.end, m->size)) {
+		void *at = mmap(m->base + p.start, p.end - p.start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
+				(off_t)p.start);
+
+		if (at == MAP_FAILED)
+			return error_create_errno("mmap of the file with the guest's memory");
+		madvise(at, p.end - p.start, MADV_RANDOM);
+	}
+	return NULL;
+}
+
+/* What was there is given back, not overwritten. */
+static struct error *map_zeros(const struct guest_memory *m)
+{
+	void *at = mmap(m->base, m->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0);
+
+	return at == MAP_FAILED ? error_create_errno("mmap of the guest's memory") : NULL;
+}
+
+/* Failing, what was there may be gone as well: then it is zeros, in part. */
 static struct error *map_file(struct guest_memory *m, int fd)
 {
-	const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_FIXED;
 	CLEANUP_CLOSE int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
 	if (own < 0)
 		return error_create_errno("another descriptor of the file with the guest's memory");
-	if (mmap(m->base, m->size, prot, flags, fd, 0) == MAP_FAILED) {
-		struct error *err = error_create_errno("mmap of the file with the guest's memory");
 
-		(void)mmap(m->base, m->size, prot, flags | MAP_ANONYMOUS, -1, 0);
-		return err;
-	}
+	struct error *err = map_zeros(m);
+
+	if (!err)
+		err = map_pieces(m, own);
 	madvise(m->base, m->size, MADV_DONTDUMP);
+	if (err)
+		return err;
 	if (m->file)
 		close(m->file);
 	m->file = no_close(own);

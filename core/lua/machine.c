@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/interrupt.h"
@@ -181,7 +182,7 @@ static struct lua_machine *push_machine(lua_State *L)
 {
 	struct lua_machine *lm = lua_newuserdata(L, sizeof(*lm));
 
-	*lm = (struct lua_machine){ 0 };
+	*lm = (struct lua_machine){ .touched_directory = -1 };
 	capture_store_init(&lm->captures);
 	luaL_getmetatable(L, machine_metatable);
 	lua_setmetatable(L, -2);
@@ -220,7 +221,20 @@ static struct error *restore(struct lua_machine *lm, const struct image *image, 
 
 	if (!err)
 		coordinator_on_limit(lm->coordinator, break_visit, NULL);
+	if (!err)
+		lm->touched_directory = image_touched_directory(image);
 	return err;
+}
+
+static int lua_machine_note_touched(lua_State *L)
+{
+	struct lua_machine *lm = machine_check(L);
+
+	if (lm->coordinator && lm->touched_directory >= 0) {
+		warm_note_touched(lm->coordinator, lm->touched_directory);
+		lm->touched_directory = -1;
+	}
+	return 0;
 }
 
 static int core_machine_saved(lua_State *L)
@@ -255,6 +269,9 @@ static void keep_serial_text(struct lua_machine *lm)
 /* Gives the host's memory back as soon as the result is known; the object itself waits for the collector. */
 static void release(struct lua_machine *lm)
 {
+	if (lm->touched_directory >= 0)
+		close(lm->touched_directory);
+	lm->touched_directory = -1;
 	coordinator_destroy(lm->coordinator);
 	machine_destroy(lm->machine);
 	lm->coordinator = NULL;
@@ -451,6 +468,7 @@ void bind_machine(lua_State *L)
 		{ "recv", lua_machine_recv },
 		{ "wake_on_console", lua_machine_wake_on_console },
 		{ "console", lua_machine_console },
+		{ "note_touched", lua_machine_note_touched },
 		{ "kill", lua_machine_kill },
 		{ "join", lua_machine_join },
 		{ NULL, NULL },

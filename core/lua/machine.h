@@ -19,6 +19,7 @@ struct lua_machine {
 	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
 	u64 console_start; /* offset of its first byte */
 	struct capture_store captures; /* what was recorded, kept likewise; while it runs, on its way to Lua */
+	int touched_directory; /* where the pages that are touched first are to be noted; -1: nowhere */
 	struct freeze_counts counts[FREEZE_SOURCES]; /* likewise */
 };
 

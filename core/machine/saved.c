@@ -285,7 +285,10 @@ static struct error *open_saved(const struct saved_machine *saved, struct reader
 	return err ? err : load_config(&piece, config);
 }
 
-/* Everything behind the kind. Devices and routes first: what they raise is replaced with the local APICs. */
+/*
+ * Everything behind the kind. What devices and routes raise is replaced with the local APICs; what waits in the other
+ * controllers goes to those.
+ */
 static struct error *load(struct machine *m, struct reader *in)
 {
 	struct reader clocks = take_piece(in);
@@ -295,12 +298,12 @@ static struct error *load(struct machine *m, struct reader *in)
 		take_piece(in);
 
 	struct reader irqchip = take_piece(in);
-	struct error *err = vm_load_irqchip(&m->vm, &irqchip);
+	struct error *err = load_devices(m, in);
 
 	if (!err)
-		err = load_devices(m, in);
-	if (!err)
 		err = load_vcpus(m, &vcpus);
+	if (!err)
+		err = vm_load_irqchip(&m->vm, &irqchip);
 	if (!err)
 		err = clocks_load(&m->clocks, &clocks);
 	if (!err)

@@ -9,13 +9,14 @@
 #include "base/cleanup.h"
 #include "warm/internal.h"
 #include "warm/memory_file.h"
+#include "warm/touched.h"
 
 static struct image *create_empty(void)
 {
 	struct image *image = calloc(1, sizeof(*image));
 
 	if (image)
-		image->memory_fd = -1;
+		image->memory_fd = image->directory = -1;
 	return image;
 }
 
@@ -25,6 +26,9 @@ void image_close(struct image *image)
 		return;
 	if (image->memory_fd >= 0)
 		close(image->memory_fd);
+	if (image->directory >= 0)
+		close(image->directory);
+	buf_deinit(&image->touched);
 	buf_deinit(&image->bytes);
 	free(image);
 }
@@ -131,6 +135,13 @@ static struct error *check_memory(int directory, const struct image *image)
 	return err;
 }
 
+/* A longer one is none that we have written. */
+static void read_touched(int directory, struct buf *out)
+{
+	buf_put_zero(out, TOUCHED_MAX + 1);
+	out->size = out->failed ? 0 : hint_read(directory, IMAGE_TOUCHED, out->data, TOUCHED_MAX + 1);
+}
+
 struct error *image_open(const char *path, struct image **ret)
 {
 	// What somebody removes from now on is either still there or missing, but never another image's.
@@ -156,6 +167,8 @@ struct error *image_open(const char *path, struct image **ret)
 		err = check_memory(directory, image);
 	if (err)
 		return error_with_context(err, "saved machine '%s'", path);
+	read_touched(directory, &image->touched);
+	image->directory = no_close(directory);
 	*ret = no_free(image);
 	return NULL;
 }
@@ -178,6 +191,24 @@ const void *image_section(const struct image *image, enum image_section section,
 {
 	*size = image->parsed.parts[section].size;
 	return image->parsed.parts[section].data;
+}
+
+const void *image_touched(const struct image *image, size_t *size)
+{
+	*size = image->touched.size;
+	return image->touched.data;
+}
+
+int image_touched_directory(const struct image *image)
+{
+	if (image->touched.size || image->directory < 0)
+		return -1;
+	return fcntl(image->directory, F_DUPFD_CLOEXEC, 0);
+}
+
+void image_write_touched(int directory, const void *data, size_t size)
+{
+	hint_write(directory, IMAGE_TOUCHED, data, size);
 }
 
 int image_memory_fd(const struct image *image)

@@ -56,6 +56,12 @@ void image_close(struct image *image);
 
 /* Valid until it is closed. */
 const void *image_section(const struct image *image, enum image_section section, size_t *size);
+/* The hint `touched` as it was when the image was opened; *size 0: there was none. */
+const void *image_touched(const struct image *image, size_t *size);
+/* A descriptor of the directory where that hint is missing; -1: it is there, or there is no directory. */
+int image_touched_directory(const struct image *image);
+void image_write_touched(int directory, const void *data, size_t size);
+
 int image_memory_fd(const struct image *image);
 u64 image_memory_size(const struct image *image);
 /* Bytes that it takes on disk, or of memory. */

@@ -11,6 +11,9 @@
 #include "base/error.h"
 #include "kvm/memory.h"
 
+/* Most bytes that touched_record() gives. */
+enum { TOUCHED_MAX = 256 << 10 };
+
 /* What has been read and what written since the memory was mapped from its file (/proc/self/pagemap), as runs. */
 MUST_CHECK struct error *touched_record(const struct guest_memory *memory, struct buf *out);
 

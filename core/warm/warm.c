@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "warm/warm.h"
 
+#include <unistd.h>
+
 #include "machine/frozen.h"
 #include "machine/saved.h"
+#include "warm/touched.h"
 
 struct save_visit {
 	const char *dir;
@@ -61,9 +64,12 @@ struct error *warm_restore(const struct image *image, u64 timeout_ns, struct mac
 	struct coordinator *c = NULL;
 	struct machine *m;
 	struct error *err = machine_create_saved(&saved, &m);
+	size_t size;
+	const void *touched = image_touched(image, &size);
 
 	if (err)
 		return err;
+	touched_fetch(machine_memory(m), touched, size);
 	err = coordinator_create(m, timeout_ns, &c);
 	if (!err)
 		err = load_channel(c, image);
@@ -75,6 +81,19 @@ struct error *warm_restore(const struct image *image, u64 timeout_ns, struct mac
 	*machine = m;
 	*coordinator = c;
 	return NULL;
+}
+
+void warm_note_touched(struct coordinator *c, int directory)
+{
+	struct buf touched = BUF_INIT;
+	struct error *err = touched_record(machine_memory(coordinator_machine(c)), &touched);
+
+	// A hint: what cannot be noted costs some faults the next time.
+	if (!err)
+		image_write_touched(directory, touched.data, touched.size);
+	error_destroy(err);
+	buf_deinit(&touched);
+	close(directory);
 }
 
 static struct error *rewind_to(struct coordinator *c, void *arg)

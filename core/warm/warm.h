@@ -24,6 +24,12 @@ MUST_CHECK struct error *warm_restore(const struct image *image, u64 timeout_ns,
 				      struct coordinator **coordinator);
 
 /*
+ * Notes which pages a restored machine has touched so far, for the next one of that image. directory is
+ * image_touched_directory()'s, and is closed. Any thread, while the machine is there.
+ */
+void warm_note_touched(struct coordinator *c, int directory);
+
+/*
  * Takes a machine that main has frozen, and that the image was made of, back to where it stood; it stays frozen.
  * Frames that came in since are main's to drop. An error other than ERROR_INVALID and coordinator_visit()'s has ended
  * the machine.

@@ -42,6 +42,20 @@ function Channel:go_on(last_id, run_id)
   self.last_id, self.run_id = last_id, run_id
 end
 
+--- A machine that was saved has said hello: what it touches soon is what the next one will.
+---@param seconds number
+function Channel:begin_first_moments(seconds)
+  self.moments_end = host.now() + seconds
+end
+
+--- Notes what it has touched, once.
+function Channel:end_first_moments()
+  if self.moments_end then
+    self.moments_end = nil
+    self.machine:note_touched()
+  end
+end
+
 --- Calls sink(text) for the console's new text at every wait, and sink(nil) when no more will come.
 ---@param sink fun(text: string|nil)
 function Channel:watch_console(sink)
@@ -116,6 +130,9 @@ end
 ---@return boolean whether anything came; false after the timeout and once the machine has ended
 function Channel:pump(timeout)
   local kind, payload = self.machine:recv(timeout)
+  if self.moments_end and host.now() > self.moments_end then
+    self:end_first_moments()
+  end
   self:drain_console()
   if not kind then
     self.ended = self.ended or payload == "ended"

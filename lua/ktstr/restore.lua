@@ -14,6 +14,8 @@ local restore = {}
 local VERSION = 1
 local ENTROPY_BYTES = 256 -- the random pool's size
 local RUN_ID_BYTES = 16
+-- From the hello on: long enough for a first program, or a test's workers, to have started.
+local FIRST_MOMENTS_S = start.in_helper and 1 or 0.1
 
 local function hex(bytes)
   return (bytes:gsub(".", function(c)
@@ -66,6 +68,7 @@ local function greet(self)
   end
   channel.check(request.reply, "wake up")
   self:_wait_ready()
+  self.channel:begin_first_moments(FIRST_MOMENTS_S)
 end
 
 --- Starts a machine where the image's stood; returns when its agent is ready. Raises "format" and

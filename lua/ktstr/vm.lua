@@ -413,6 +413,7 @@ function VM:shutdown()
   if self.result then
     return self.result
   end
+  self.channel:end_first_moments()
   if not self.channel.ended then
     if self.machine:is_frozen() then
       pcall(self.machine.thaw, self.machine)
@@ -438,6 +439,7 @@ end
 ---@return ktstr.Result
 function VM:kill()
   if not self.result then
+    self.channel:end_first_moments()
     self.machine:kill()
     self.closed = "killed"
   end

@@ -8,8 +8,7 @@
 #include "base/cleanup.h"
 #include "warm/internal.h"
 
-/* Returns its length; 0 when it is no regular file, cannot be read, or is longer. */
-static size_t read_small(int directory, const char *name, char *out, size_t size)
+size_t hint_read(int directory, const char *name, void *out, size_t size)
 {
 	CLEANUP_CLOSE int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
@@ -22,13 +21,25 @@ static size_t read_small(int directory, const char *name, char *out, size_t size
 	return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }
 
+void hint_write(int directory, const char *name, const void *data, size_t size)
+{
+	unlinkat(directory, name, 0);
+
+	CLEANUP_CLOSE int fd = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd >= 0 && write(fd, data, size) != (ssize_t)size)
+		unlinkat(directory, name, 0);
+}
+
+/* --- checked --- */
+
 // What has been written but not synced is lost when the host crashes, so the boot counts too.
 bool checked_line(const struct image *image, int memory_fd, char ret[CHECKED_MAX])
 {
 	char boot[64] = "", state[HASH128_HEX];
 	struct stat st;
 
-	if (!read_small(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot, sizeof(boot)) || fstat(memory_fd, &st) < 0)
+	if (!hint_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot, sizeof(boot)) || fstat(memory_fd, &st) < 0)
 		return false;
 	boot[strcspn(boot, "\n")] = '\0';
 	hash128_hex(&image->parsed.hash, state);
@@ -44,7 +55,7 @@ bool checked_line(const struct image *image, int memory_fd, char ret[CHECKED_MAX
 bool checked_is(int directory, const char *line)
 {
 	char found[CHECKED_MAX];
-	size_t n = read_small(directory, IMAGE_CHECKED, found, sizeof(found));
+	size_t n = hint_read(directory, IMAGE_CHECKED, found, sizeof(found));
 
 	return n && n == strlen(line) && memcmp(found, line, n) == 0;
 }
@@ -52,11 +63,5 @@ bool checked_is(int directory, const char *line)
 // Nobody takes half a line for a whole one, so it need not appear at once.
 void checked_write(int directory, const char *line)
 {
-	unlinkat(directory, IMAGE_CHECKED, 0);
-
-	CLEANUP_CLOSE int fd = openat(directory, IMAGE_CHECKED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	size_t n = strlen(line);
-
-	if (fd >= 0 && write(fd, line, n) != (ssize_t)n)
-		unlinkat(directory, IMAGE_CHECKED, 0);
+	hint_write(directory, IMAGE_CHECKED, line, strlen(line));
 }
