@@ -108,9 +108,12 @@ MUST_CHECK struct error *coordinator_inject_deafness(struct coordinator *c, u32 
 /* --- saving; within coordinator_visit(), or before the start --- */
 
 struct machine *coordinator_machine(struct coordinator *c);
-/* What is on its way on port 1: frames for the guest, pieces of its own, a request of its that is not answered. */
+/*
+ * What is on its way on port 1: frames for the guest, pieces of its own, a request of its that is not answered; and
+ * what it has reported. Not frames that main has not taken.
+ */
 void coordinator_save(struct coordinator *c, struct buf *out);
-/* Instead of what is on its way now. ERROR_FORMAT. */
+/* Instead of what is on its way now, and of frames that main has not taken. ERROR_FORMAT. */
 MUST_CHECK struct error *coordinator_load(struct coordinator *c, struct reader *in);
 
 /* --- the end --- */

@@ -95,6 +95,14 @@ struct mail *mailbox_take(struct mailbox *box, bool *closed)
 	return m;
 }
 
+void mailbox_empty(struct mailbox *box)
+{
+	bool closed;
+
+	for (struct mail *m = mailbox_take(box, &closed); m; m = mailbox_take(box, &closed))
+		free(m);
+}
+
 void mailbox_clear_event(struct mailbox *box)
 {
 	u64 count;

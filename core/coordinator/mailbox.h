@@ -41,5 +41,7 @@ void mailbox_nudge(struct mailbox *box);
 struct mail *mailbox_take(struct mailbox *box, bool *closed);
 /* Makes fd unreadable until the next change. */
 void mailbox_clear_event(struct mailbox *box);
+/* Drops what is in it. */
+void mailbox_empty(struct mailbox *box);
 
 #endif

@@ -27,6 +27,8 @@ void coordinator_save(struct coordinator *c, struct buf *out)
 	buf_put(out, c->asked.tag, WIRE_TAG_SIZE);
 	buf_put_u32(out, c->reply.pending ? c->reply.size : 0);
 	buf_put(out, c->reply.payload, c->reply.pending ? c->reply.size : 0);
+	buf_put_u8(out, c->reported);
+	buf_put_u32(out, (u32)c->exit_code);
 }
 
 struct saved_bytes {
@@ -65,13 +67,15 @@ struct error *coordinator_load(struct coordinator *c, struct reader *in)
 	reader_get(in, asked.tag, WIRE_TAG_SIZE);
 	reply = take_bytes(in);
 
+	u8 reported = reader_get_u8(in);
+	s32 exit_code = (s32)reader_get_u32(in);
 	struct error *err = reader_check(in, "a saved conversation");
 
 	if (err)
 		return err;
-	if (version != SAVED_VERSION || reader_left(in) || is_asked > 1 || partial.size > c->reader.capacity ||
-	    reply.size > sizeof(c->reply.payload) || (is_asked && !snapshot_tag_is_good(asked.tag)) ||
-	    !outbox_restore(&c->outbox, out.data, out.size))
+	if (version != SAVED_VERSION || reader_left(in) || is_asked > 1 || reported > 1 ||
+	    partial.size > c->reader.capacity || reply.size > sizeof(c->reply.payload) ||
+	    (is_asked && !snapshot_tag_is_good(asked.tag)) || !outbox_restore(&c->outbox, out.data, out.size))
 		return error_create(ERROR_FORMAT, "a saved conversation makes no sense");
 	restore_reader(&c->reader, partial);
 	c->is_asked = is_asked;
@@ -79,6 +83,10 @@ struct error *coordinator_load(struct coordinator *c, struct reader *in)
 	c->reply.pending = reply.size != 0;
 	c->reply.size = reply.size;
 	memcpy(c->reply.payload, reply.data, reply.size);
+	c->reported = reported;
+	c->exit_code = exit_code;
+	// Of a machine that is taken back: what it said since and nobody has heard, it has not said.
+	mailbox_empty(&c->mailbox);
 	// Frames that are complete, a request to carry out, bytes to send: looked at with the next turn of the loop.
 	coordinator_post(c, REQUEST_SEND | REQUEST_RESUME);
 	return NULL;

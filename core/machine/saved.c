@@ -226,6 +226,7 @@ static void save_text(struct textlog *log, struct buf *out)
 	buf_deinit(&text);
 }
 
+/* NULL: that log stays as it is. */
 static struct error *load_text(struct textlog *log, struct reader *in)
 {
 	u64 start = reader_get_u64(in);
@@ -234,7 +235,8 @@ static struct error *load_text(struct textlog *log, struct reader *in)
 
 	if ((!data && size) || start >> 48)
 		return error_create(ERROR_FORMAT, "what the saved machine said on a serial port makes no sense");
-	textlog_restore(log, start, data, size);
+	if (log)
+		textlog_restore(log, start, data, size);
 	return NULL;
 }
 
@@ -342,7 +344,7 @@ struct error *machine_create_saved(const struct saved_machine *saved, struct mac
 	return err;
 }
 
-/* What was said since is still known: it has been said. */
+/* What the console said since is still known: it has been said. Last words would count as a report. */
 struct error *machine_rewind(struct machine *m, const struct saved_machine *saved)
 {
 	struct saved_config config;
@@ -357,5 +359,9 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 		err = guest_memory_refill(&m->memory, saved->memory_fd);
 	if (!err)
 		err = vm_reset_slots(&m->vm, &m->memory);
-	return err ? err : load(m, &in);
+	if (!err)
+		err = load(m, &in);
+	if (!err)
+		err = load_text(NULL, &in);
+	return err ? err : load_text(&m->last_words, &in);
 }

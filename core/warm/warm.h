@@ -31,7 +31,7 @@ void warm_note_touched(struct coordinator *c, int directory);
 
 /*
  * Takes a machine that main has frozen, and that the image was made of, back to where it stood; it stays frozen.
- * Frames that came in since are main's to drop. An error other than ERROR_INVALID and coordinator_visit()'s has ended
+ * Frames that main has not taken are dropped. An error other than ERROR_INVALID and coordinator_visit()'s has ended
  * the machine.
  */
 MUST_CHECK struct error *warm_rewind(struct coordinator *c, const struct image *image);
