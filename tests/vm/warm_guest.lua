@@ -5,6 +5,8 @@ local tiny_guest = require "tests.vm.tiny_guest"
 
 local wire = core.wire
 
+local TIMEOUT_S = 120
+
 local warm_guest = {}
 
 --- Both of its flavours.
@@ -17,6 +19,29 @@ warm_guest.scenarios = { "warm", "warm-periodic" }
 ---@return ktstr.core.machine
 function warm_guest.start(scenario, finally, options)
   return tiny_guest.start(scenario, finally, options)
+end
+
+--- A machine that goes on where the image's stood; killed and freed when the test ends.
+---@param image ktstr.core.image
+---@param finally fun(f: fun())
+---@return ktstr.core.machine
+function warm_guest.restore(image, finally)
+  local machine = core.machine_saved(image, { timeout = TIMEOUT_S })
+  finally(function()
+    machine:kill()
+    pcall(machine.join, machine)
+  end)
+  machine:start()
+  return machine
+end
+
+--- The image of a machine that runs, which goes on.
+---@return ktstr.core.image
+function warm_guest.save(machine)
+  machine:freeze()
+  local image = machine:save("identity", "script")
+  machine:thaw()
+  return image
 end
 
 local last_id = 0
