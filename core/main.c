@@ -13,6 +13,7 @@
 
 #include "base/interrupt.h"
 #include "lua/bind.h"
+#include "lua/loader.h"
 #include "lua/machine.h"
 
 enum { EXIT_CANNOT_RUN = 2 };
@@ -96,15 +97,6 @@ static bool find_library(struct program *p)
 	return false;
 }
 
-static void add_package_path(lua_State *L, const char *dir)
-{
-	lua_getglobal(L, "package");
-	lua_getfield(L, -1, "path");
-	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", dir, dir, lua_tostring(L, -1));
-	lua_setfield(L, -3, "path");
-	lua_pop(L, 2);
-}
-
 struct arguments {
 	const struct program *program;
 	int argc;
@@ -117,7 +109,7 @@ static int run_cli(lua_State *L)
 	const struct arguments *args = lua_touserdata(L, 1);
 
 	luaL_openlibs(L);
-	add_package_path(L, args->program->lua_dir);
+	loader_install(L, args->program->lua_dir);
 	bind_preload(L, &args->program->paths);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "ktstr.cli");
