@@ -5,6 +5,7 @@
 -- memory: KiB that so many machines, all of them ready, take of the host's memory (Pss), and what of it is
 -- theirs alone, no file's (Anonymous).
 local ktstr = require "ktstr"
+local files = require "ktstr.files"
 local host = require "ktstr.host"
 
 local options = {
@@ -19,29 +20,36 @@ local function boot(warm)
   return ktstr.boot(options)
 end
 
-local function size_of(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:seek "end"
-  file:close()
-  return bytes
+-- us that it took, and the image, which is the only one left in the directory.
+local function save(vm, path, before)
+  if before then
+    before:close()
+    files.remove(before.path)
+  end
+  local began = host.now()
+  local image = vm:save(path)
+  return (host.now() - began) * 1e6, image
+end
+
+-- us until it was ready.
+local function fork(image)
+  local began = host.now()
+  local vm = image:boot { timeout = 600 }
+  local took = (host.now() - began) * 1e6
+  vm:kill()
+  return took
 end
 
 local function time(rounds, directory)
   local vm = boot(true)
+  local saves, image = {}, nil
   for i = 1, rounds do
-    local path = ("%s/%d"):format(directory, i)
-    local began = host.now()
-    local image = vm:save(path)
-    local saved = host.now()
-    local fork = image:boot { timeout = 600 }
-    local ready = host.now()
-    fork:kill()
-    local state = size_of(path .. "/state")
-    print(("%.0f\t%.0f\t%d\t%d"):format((saved - began) * 1e6, (ready - saved) * 1e6, state,
-      image:size() - state))
-    image:close()
-    os.remove(path .. "/state")
-    os.remove(path .. "/memory")
+    saves[i], image = save(vm, ("%s/%d"):format(directory, i), image)
+  end
+  fork(image) -- which notes what it touches
+  local state = host.size(image.path .. "/state")
+  for i = 1, rounds do
+    print(("%.0f\t%.0f\t%d\t%d"):format(saves[i], fork(image), state, image:size() - state))
   end
   vm:kill()
 end
