@@ -50,7 +50,7 @@ OBJS    := $(SRCS:%.c=$(BUILD)/%.o)
 LIBCORE := $(BUILD)/libcore.a
 
 ## all (default): the program and the guest programs
-all: $(BUILD)/ktstr bytecode guest
+all: $(BUILD)/ktstr guest
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -61,17 +61,19 @@ $(LIBCORE): $(OBJS)
 	@rm -f $@
 	$(call say,AR,$@)ar rcs $@ $(OBJS)
 
-$(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE)
-	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic -Wl,--build-id $< -Wl,--whole-archive $(LIBCORE) -Wl,--no-whole-archive -o $@ $(LDLIBS)
-
-# Parsing the library would be most of the time that a machine takes to start.
+# The Lua library is in the program, as bytecode: reading and parsing it would be most of the time that a machine
+# takes to start. LuaJIT's require finds a module by the name of its symbol.
 LUA_SRCS := $(shell find lua/ktstr -name '*.lua' -not -path '*/meta/*')
+LUA_OBJS := $(LUA_SRCS:%.lua=$(BUILD)/%.o)
+lua_module = $(subst /,.,$(patsubst lua/%,%,$(patsubst %/init,%,$1)))
 
-bytecode: $(LUA_SRCS:%=$(BUILD)/%)
-
-$(BUILD)/%.lua: %.lua
+$(BUILD)/lua/%.o: lua/%.lua
 	@mkdir -p $(@D)
-	$(call say,LUA,$@)luajit -bg -t raw $< $@
+	$(call say,LUA,$@)luajit -bg -t o -n $(call lua_module,lua/$*) $< $@
+
+$(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE) $(LUA_OBJS)
+	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic -Wl,--build-id $< $(LUA_OBJS) -Wl,--whole-archive $(LIBCORE) \
+		-Wl,--no-whole-archive -o $@ $(LDLIBS)
 
 # --- guest programs: static, small, no libraries of the host ---
 
@@ -264,10 +266,7 @@ install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/docs/examples
 	install -m 755 $(BUILD)/ktstr $(DESTDIR)$(BINDIR)/ktstr
 	install -m 755 $(addprefix $(BUILD)/guest/,agent ktstr-capture tiny busybox) $(DESTDIR)$(LIBDIR)/guest
-	for f in $(LUA_SRCS); do \
-		install -D -m 644 $$f $(DESTDIR)$(DATADIR)/$$f && \
-		install -D -m 644 $(BUILD)/$$f $(DESTDIR)$(LIBDIR)/$$f || exit; \
-	done
+	for f in $(shell find lua/ktstr -name '*.lua'); do install -D -m 644 $$f $(DESTDIR)$(DATADIR)/$$f || exit; done
 	install -m 644 README.md LICENSE CONTRIBUTING.md $(DESTDIR)$(DOCDIR)
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)/docs
 	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/docs/examples
@@ -283,6 +282,6 @@ clean:
 
 -include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(CAPTURE_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
-.PHONY: all bytecode guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
+.PHONY: all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
         fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean
 .DELETE_ON_ERROR:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The program: opens Lua, finds the library beside itself, hands the arguments to lua/ktstr/cli.lua.
+ * The program: opens Lua, finds the guest programs beside itself, hands the arguments to lua/ktstr/cli.lua.
  */
 #include <errno.h>
 #include <limits.h>
@@ -20,7 +20,6 @@ enum { EXIT_CANNOT_RUN = 2 };
 
 struct program {
 	lua_State *L; /* NULL once it is being closed: a signal must not touch it any more */
-	char lua_dir[PATH_MAX];
 	char guest_dir[PATH_MAX];
 	struct bind_paths paths;
 };
@@ -61,17 +60,10 @@ static bool is_readable(const char *dir, const char *file)
 	return snprintf(path, sizeof(path), "%s/%s", dir, file) < (int)sizeof(path) && !access(path, R_OK);
 }
 
-/* In the source tree the program is build/ktstr; installed, PREFIX/bin/ktstr. Bytecode comes first. */
-static bool find_library(struct program *p)
+/* In the source tree the program is build/ktstr; installed, PREFIX/bin/ktstr. */
+static bool find_guest(struct program *p)
 {
-	static const struct {
-		const char *lua, *guest;
-	} places[] = {
-		{ "lua", "guest" },
-		{ "../lib/ktstr/lua", "../lib/ktstr/guest" },
-		{ "../lua", "guest" },
-		{ "../share/ktstr/lua", "../lib/ktstr/guest" },
-	};
+	static const char *const places[] = { "guest", "../lib/ktstr/guest" };
 	char exe[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
@@ -79,22 +71,17 @@ static bool find_library(struct program *p)
 		return false;
 	exe[n] = '\0';
 	*strrchr(exe, '/') = '\0';
+	p->paths = (struct bind_paths){ .guest = p->guest_dir };
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		char lua[PATH_MAX * 2], guest[PATH_MAX * 2];
+		char guest[PATH_MAX * 2];
 
-		snprintf(lua, sizeof(lua), "%s/%s", exe, places[i].lua);
-		snprintf(guest, sizeof(guest), "%s/%s", exe, places[i].guest);
-		if (!realpath(lua, p->lua_dir) || !is_readable(p->lua_dir, "ktstr/cli.lua"))
-			continue;
-		if (!realpath(guest, p->guest_dir))
-			strcpy(p->guest_dir, p->lua_dir);
-		p->paths = (struct bind_paths){ .lua = p->lua_dir, .guest = p->guest_dir };
-		return true;
+		snprintf(guest, sizeof(guest), "%s/%s", exe, places[i]);
+		if (realpath(guest, p->guest_dir) && is_readable(p->guest_dir, "agent"))
+			return true;
 	}
-	fprintf(stderr, "ktstr: its Lua library is neither at %s/lua nor at %s/../lib/ktstr/lua; "
-			"run 'make' or 'make install' again\n",
-		exe, exe);
-	return false;
+	// Without them much is possible yet; a boot says what is missing.
+	snprintf(p->guest_dir, sizeof(p->guest_dir), "%s", exe);
+	return true;
 }
 
 struct arguments {
@@ -109,7 +96,7 @@ static int run_cli(lua_State *L)
 	const struct arguments *args = lua_touserdata(L, 1);
 
 	luaL_openlibs(L);
-	loader_install(L, args->program->lua_dir);
+	loader_install(L);
 	bind_preload(L, &args->program->paths);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "ktstr.cli");
@@ -162,7 +149,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "ktstr: not enough memory for Lua\n");
 		return EXIT_CANNOT_RUN;
 	}
-	if (!find_library(&p))
+	if (!find_guest(&p))
 		return EXIT_CANNOT_RUN;
 
 	struct error *err = interrupt_install(hook_lua, &p);

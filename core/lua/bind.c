@@ -88,9 +88,7 @@ u64 bind_check_offset(lua_State *L, int index)
 
 static void add_paths(lua_State *L, const struct bind_paths *paths)
 {
-	lua_createtable(L, 0, 2);
-	lua_pushstring(L, paths->lua);
-	lua_setfield(L, -2, "lua");
+	lua_createtable(L, 0, 1);
 	lua_pushstring(L, paths->guest);
 	lua_setfield(L, -2, "guest");
 	lua_setfield(L, -2, "paths");

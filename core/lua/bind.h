@@ -14,7 +14,6 @@
 #include "base/types.h"
 
 struct bind_paths {
-	const char *lua; /* the directory that holds ktstr/ */
 	const char *guest; /* the directory that holds the guest programs */
 };
 

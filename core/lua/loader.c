@@ -6,39 +6,6 @@
 
 #include "base/types.h"
 
-/* Whether a module is prefix, or below it. */
-static bool is_in(const char *name, const char *prefix)
-{
-	size_t n = strlen(prefix);
-
-	return strncmp(name, prefix, n) == 0 && (!name[n] || name[n] == '.');
-}
-
-/* Pushes the file's function, or nothing when there is no such file. */
-static bool push_file(lua_State *L, const char *dir, const char *name, const char *suffix)
-{
-	const char *path = lua_pushfstring(L, "%s/%s%s", dir, luaL_gsub(L, name, ".", "/"), suffix);
-	int status = luaL_loadfile(L, path);
-
-	if (status && status != LUA_ERRFILE)
-		lua_error(L);
-	return !status;
-}
-
-/* Upvalue 1: the directory. */
-static int load_own(lua_State *L)
-{
-	const char *name = luaL_checkstring(L, 1);
-	const char *dir = lua_tostring(L, lua_upvalueindex(1));
-
-	if (!is_in(name, "ktstr"))
-		return 0;
-	if (push_file(L, dir, name, ".lua") || push_file(L, dir, name, "/init.lua"))
-		return 1;
-	lua_pushfstring(L, "\n\tno such module in %s", dir);
-	return 1;
-}
-
 /* Pushes package.NAME(...) of the arguments on top of the stack, or nil. */
 static void call_package(lua_State *L, const char *function, int arguments)
 {
@@ -71,7 +38,7 @@ static int load_posix(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
 
-	if (!is_in(name, "posix") || !strchr(name, '.') || !find_posix(L))
+	if (strncmp(name, "posix.", strlen("posix.")) != 0 || !find_posix(L))
 		return 0;
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushfstring(L, "luaopen_%s", luaL_gsub(L, name, ".", "_"));
@@ -92,15 +59,12 @@ static void insert(lua_State *L, int place)
 	lua_rawseti(L, loaders, place);
 }
 
-void loader_install(lua_State *L, const char *dir)
+void loader_install(lua_State *L)
 {
 	lua_getglobal(L, "package");
 	lua_getfield(L, -1, "loaders");
-	lua_pushstring(L, dir);
-	lua_pushcclosure(L, load_own, 1);
-	insert(L, 2); // the first looks for what is there already
 	lua_pushnil(L);
 	lua_pushcclosure(L, load_posix, 1);
-	insert(L, 3);
+	insert(L, 2); // the first looks for what is there already
 	lua_pop(L, 2);
 }

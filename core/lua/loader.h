@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where `require` finds the library's own modules, and those of luaposix, without a search.
+ * Where `require` finds the modules of luaposix, without a search.
  * Depends on LuaJIT.
- * A package.path of a dozen places means a dozen failing opens for each module, which is most of a start's time.
+ * A package.path of a dozen places means a dozen failing opens for each module, which is much of a start's time. The
+ * library's own modules are in the program, where LuaJIT looks first.
  */
 #ifndef LUA_LOADER_H
 #define LUA_LOADER_H
 
 #include <lua.h>
 
-/* ktstr and ktstr.* come from dir and nowhere else; posix.* out of posix.so, where that has them. */
-void loader_install(lua_State *L, const char *dir);
+/* posix.* come out of posix.so, where that has them; the rest is looked for as ever. */
+void loader_install(lua_State *L);
 
 #endif

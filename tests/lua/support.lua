@@ -37,7 +37,7 @@ function support.library()
   end
   -- A spec of warm machines asks for them.
   require("ktstr.warm").disable()
-  core.paths = { lua = "lua", guest = "/fake/guest" }
+  core.paths = { guest = "/fake/guest" }
   return core, require
 end
 

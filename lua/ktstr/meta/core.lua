@@ -9,7 +9,6 @@ local core = {}
 core.version = ""
 
 ---@class ktstr.core.paths
----@field lua string the directory that holds ktstr/
 ---@field guest string the directory that holds agent, tiny and busybox
 ---@type ktstr.core.paths
 core.paths = {}
