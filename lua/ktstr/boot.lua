@@ -155,15 +155,7 @@ local function prepare(given)
   return plan.of(given), start.session(given)
 end
 
---- Boots a machine; returns when the guest's agent is ready. Where a machine like it has been saved, that one
---- is taken instead, in milliseconds.
----   local vm = ktstr.boot { kernel = "7.3", topology = "1n2l4c2t" }
---- Raises "invalid", "not-found", "format", "unsupported" for bad input, before anything runs (exit status
---- 2); "ended" and "timeout", with the end of the console, when the guest failed.
----@param given ktstr.BootOptions|nil
----@return ktstr.VM
-function boot.boot(given)
-  given = given or {}
+local function run(given)
   local p, session = errors.preparing(prepare, given)
   local wanted = given.warm
   if wanted == nil then
@@ -173,6 +165,19 @@ function boot.boot(given)
     return warmed(p, session)
   end
   return fresh(p, session, p.files)
+end
+
+--- Boots a machine; returns when the guest's agent is ready. Where a machine like it has been saved, that one
+--- is taken instead, in milliseconds.
+---   local vm = ktstr.boot { kernel = "7.3", topology = "1n2l4c2t" }
+--- Raises "invalid", "not-found", "format", "unsupported" for bad input, before anything runs (exit status
+--- 2); "ended" and "timeout", with the end of the console, when the guest failed.
+---@param given ktstr.BootOptions|nil
+---@return ktstr.VM
+function boot.boot(given)
+  return start.interpreted(function()
+    return run(given or {})
+  end)
 end
 
 return boot

@@ -39,16 +39,7 @@ local function rules()
   return all
 end
 
---- Starts a machine that goes on where the saved one stood, as often as wanted, also at the same time: memory
---- is shared until it is written. Its random numbers are its own, its clock is right, its timeout begins
---- anew. Programs that ran in the saved machine run in this one, and nobody here has a handle on them.
---- Options as ktstr.boot. timeout, freeze_limit, console and files are this machine's own; any of the others
---- has to be what the saved machine has: raises "unsupported" with the difference otherwise, also for another
---- ktstr or another host's CPU. Raises "ended", "timeout".
----@param given ktstr.BootOptions|nil
----@return ktstr.VM
-function Image:boot(given)
-  given = given or {}
+local function run(self, given)
   local session, files = errors.preparing(function()
     options.check("image:boot", given, rules())
     restore.check(self.handle, given)
@@ -59,6 +50,20 @@ function Image:boot(given)
     start.deliver(vm, files)
   end)
   return vm
+end
+
+--- Starts a machine that goes on where the saved one stood, as often as wanted, also at the same time: memory
+--- is shared until it is written. Its random numbers are its own, its clock is right, its timeout begins
+--- anew. Programs that ran in the saved machine run in this one, and nobody here has a handle on them.
+--- Options as ktstr.boot. timeout, freeze_limit, console and files are this machine's own; any of the others
+--- has to be what the saved machine has: raises "unsupported" with the difference otherwise, also for another
+--- ktstr or another host's CPU. Raises "ended", "timeout".
+---@param given ktstr.BootOptions|nil
+---@return ktstr.VM
+function Image:boot(given)
+  return start.interpreted(function()
+    return run(self, given or {})
+  end)
 end
 
 --- Gives it a name: a directory that is there afterwards, complete. Raises "busy" when there is something of

@@ -97,6 +97,23 @@ function start.finish(self, steps)
   end
 end
 
+--- Calls fn() without compiling anything: what runs once is not worth it, least of all where the processor is
+--- emulated.
+---@param fn fun(): any
+---@return any
+function start.interpreted(fn)
+  local compiles = jit.status()
+  jit.off()
+  local ok, result = pcall(fn)
+  if compiles then
+    jit.on()
+  end
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
 --- Puts a test's own files into a running guest, in place of what is there.
 ---@param self ktstr.VM
 ---@param files ktstr.initramfs.Part[]
