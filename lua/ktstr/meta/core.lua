@@ -59,10 +59,10 @@ function core.wire.write_head(path, offset, mode, flags) end
 ---@return string
 function core.wire.output_head(program) end
 
---- What a frame's payload says, by its type; nil and a reason when it is malformed.
---- OP_REPLY: { id=, error= (0 or errno), strerror=, body= }   EXIT: { code= }   LIFECYCLE: { phase=, reason= }
---- STDOUT, STDERR: { program=, data= }   SYS_RDY: { version=, release=, pid=, run_id= }
---- WORKER_REPORT: every field of struct wire_worker_report by its name (unknown ones nil, wakes joined as
+--- What a frame's payload says, by its type; nil and a reason when it is malformed. OP_REPLY: { id=, error=
+--- (0 or errno), strerror=, body= }   EXIT: { code= }   LIFECYCLE: { phase=, reason= } STDOUT, STDERR: {
+--- program=, data= }   SYS_RDY: { version=, release=, pid=, run_id= } WORKER_REPORT: every field of struct
+--- wire_worker_report by its name (unknown ones nil, wakes joined as
 ---   `wakes`), killed=, failed=, reason=, cpus_used= (cpulist), wake_samples= (array of ns)
 --- SNAPSHOT_REQUEST: { id=, kind=, tag= }
 ---@param type integer
@@ -166,6 +166,25 @@ function machine:capture(tag) end
 ---  clock: the guest's kvmclock, seconds
 function machine:captures() end
 
+--- Saves a frozen machine, which stays so. identity and script are kept with it, and nothing here looks into
+--- them. directory: a place on disk for its memory; nil, or where there can be no file without a name: in
+--- memory. Raises "unsupported" (this KVM keeps some state to itself), "os" (disk full), and as regs().
+---@param identity string lines "name value\n"
+---@param script string
+---@param directory string|nil
+---@return ktstr.core.image
+function machine:save(identity, script, directory) end
+
+--- Takes a frozen machine back to where it stood when the image was saved from it; it stays frozen. Frames
+--- that came since, in either direction, are dropped. Raises "invalid" (the image is another kind of
+--- machine's; this one is as it was), and as regs(); after any other error the machine has ended.
+---@param image ktstr.core.image
+function machine:rewind(image) end
+
+--- Of a machine made by machine_saved(): notes in the image's directory which pages it has touched, for the
+--- next one. Once; nothing where that is known already, or the image has no directory.
+function machine:note_touched() end
+
 --- For tests: makes happen what no healthy machine does, or what later parts of ktstr will do.
 ---   "periodic", seconds: a capture from a timer again and again; 0 ends it. Counts are in freeze_counts()
 ---   "deaf", cpu, seconds: that vCPU does not look at a freeze for so long
@@ -189,6 +208,63 @@ function machine:kill() end
 ---  channel: { frames: number, bad_headers: number, bad_payloads: number, unknown: number, skipped_bytes: number } }
 ---  reported: an EXIT frame or the COM2 sentinel came. detail: what ended it, in words (a triple fault, ...).
 function machine:join() end
+
+---@class ktstr.core.image a saved machine; never changes
+local image = {}
+
+--- Raises "not-found", "format" (damaged: what is), "os".
+---@param path string the directory
+---@return ktstr.core.image
+function core.image_open(path) end
+
+--- Gives it a name: a directory, there completely or not at all. Raises "busy" (there is something), "os".
+---@param path string
+function image:publish(path) end
+
+--- Compares the checksums of all of its memory. Raises "format".
+function image:verify() end
+
+---@return string as machine:save() was given it
+function image:identity() end
+
+---@return string as machine:save() was given it
+function image:script() end
+
+---@return number bytes on disk, or of memory
+function image:disk_size() end
+
+---@return number bytes of the guest's memory
+function image:memory_size() end
+
+--- Gives it back; it cannot be used any more. Machines made from it go on.
+function image:close() end
+
+--- A machine that goes on, once it is started, where the saved one stood. Raises "format", "unsupported"
+--- (another host's CPU: the difference is named), "no-memory".
+---@param from ktstr.core.image
+---@param options { timeout: number|nil } seconds of wall time; nil: no limit
+---@return ktstr.core.machine
+function core.machine_saved(from, options) end
+
+--- What a guest is shown as its CPU here: vendor, family, model, stepping, a hash of its CPUID.
+---@param options { topology: table, la57: boolean|nil, steal_time: boolean|nil, invariant_tsc: boolean|nil } as
+---  core.machine
+---@return string
+function core.host_cpu(options) end
+
+--- XXH3-128 as 32 hexadecimal digits.
+---@param bytes string
+---@return string
+function core.hash(bytes) end
+
+--- Of a regular file's contents. Raises "not-found", "invalid", "os".
+---@param path string
+---@return string
+function core.hash_file(path) end
+
+--- The linker's hash of this program (hexadecimal); "" when it was linked without.
+---@return string
+function core.build_id() end
 
 ---@class ktstr.core.cpio
 local cpio = {}
