@@ -1,7 +1,6 @@
 -- Saving machines, restoring and forking them, beside QEMU's migration of the same guest to a file and back.
 local core = require "ktstr.core"
 local host = require "ktstr.host"
-local kernels = require "ktstr.kernels"
 local process = require "ktstr.process"
 local topology = require "ktstr.topology"
 local figures = require "figures"
@@ -230,12 +229,9 @@ function measurements.restore()
 end
 
 function measurements.warm()
-  local kernel = kernels.resolve(figures.KERNEL)
-  print(("Warm machines to agent ready with %s, %d vCPUs, %d MiB, beside QEMU's -incoming file:"):format(
-    kernel.release, figures.STOCK_VCPUS, figures.STOCK_MIB))
-  figures.with_directory(function(directory)
-    -- A cache of its own: what a user has there stays as it is.
-    require("posix.stdlib").setenv("KTSTR_WARM_DIR", directory .. "/cache")
+  figures.with_stock(function(directory, kernel)
+    print(("Warm machines to agent ready with %s, %d vCPUs, %d MiB, beside QEMU's -incoming file:"):format(
+      kernel.release, figures.STOCK_VCPUS, figures.STOCK_MIB))
     warm_stock(kernel, directory)
   end)
 end
