@@ -46,6 +46,16 @@ static u8 *reserve(u64 size)
 	return base;
 }
 
+/*
+ * A crash of ours would otherwise dump the whole guest, and a program that we start would share its pages until it is
+ * executed: every one that the guest writes meanwhile would be copied.
+ */
+static void keep_to_ourselves(u8 *base, u64 size)
+{
+	madvise(base, size, MADV_DONTDUMP);
+	madvise(base, size, MADV_DONTFORK);
+}
+
 struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end)
 {
 	*m = (struct guest_memory){ 0 };
@@ -63,8 +73,7 @@ struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start
 				     (unsigned long long)(size >> 20)),
 			"ask for less memory or fewer vCPUs, or see `ulimit -v` and /proc/meminfo");
 
-	// A crash of ours would otherwise dump the whole guest.
-	madvise(base, size, MADV_DONTDUMP);
+	keep_to_ourselves(base, size);
 
 	u64 low = size < hole_start ? size : hole_start;
 
@@ -159,7 +168,7 @@ static struct error *map_file(struct guest_memory *m, int fd)
 
 	if (!err)
 		err = map_pieces(m, own);
-	madvise(m->base, m->size, MADV_DONTDUMP);
+	keep_to_ourselves(m->base, m->size);
 	if (err)
 		return err;
 	if (m->file)
