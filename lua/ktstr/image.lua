@@ -70,6 +70,7 @@ end
 --- that name, "os" when it cannot be written.
 ---@param path string
 function Image:save(path)
+  path = path:gsub("(.)/+$", "%1")
   self.handle:publish(path)
   self.path = self.path or path
 end

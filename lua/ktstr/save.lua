@@ -54,7 +54,8 @@ function save.save(vm, path)
     errors.refuse("invalid", ("vm:save wants the path of a directory to make, not %s"):format(tostring(path)))
   end
   -- Beside its place: so that it can be given its name without another copy.
-  local directory = path and (path:match "^(.*)/[^/]+/*$" or ".") or scratch()
+  path = path and path:gsub("(.)/+$", "%1")
+  local directory = path and (path:match "^(.*)/[^/]+$" or ".") or scratch()
   local image = require("ktstr.image").wrap(save.image(vm, directory ~= "" and directory or "/"))
   if path then
     image:save(path)
@@ -66,14 +67,24 @@ end
 ---@field image ktstr.core.image
 ---@field vm ktstr.VM
 
+-- All that a frozen machine has said is heard: a rewind drops what was not. What there was no room for comes in
+-- when there is, and has done so when the machine has answered.
+local function hear_all(vm)
+  repeat
+    local heard = false
+    while vm.channel:pump(0) do
+      heard = true
+    end
+    vm.machine:regs(0)
+  until not heard
+end
+
 ---@param vm ktstr.VM
 ---@return ktstr.Checkpoint
 function save.checkpoint(vm)
   vm:_check_alive "asked for a checkpoint"
   local checkpoint = standing_still(vm, function()
-    -- What has come in is heard: a rewind drops what comes after.
-    while vm.channel:pump(0) do
-    end
+    hear_all(vm)
     return { vm = vm, image = take(vm, scratch()), mark = vm.channel:mark() }
   end)
   vm.last_checkpoint = checkpoint
