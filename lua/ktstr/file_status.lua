@@ -45,12 +45,13 @@ end
 ---@field directory boolean
 ---@field regular boolean
 
---- A link is not followed. nil when there is nothing.
+--- nil when there is nothing.
 ---@param path string
+---@param follow boolean|nil of what a link leads to; nil: of the link itself
 ---@return ktstr.FileStatus|nil
-function file_status.of(path)
+function file_status.of(path, follow)
   local s = new_statx()
-  if ffi.C.statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, s) ~= 0 then
+  if ffi.C.statx(AT_FDCWD, path, follow and 0 or AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, s) ~= 0 then
     return nil
   end
   local id = ("%d:%d:%s"):format(s.dev_major, s.dev_minor, (tostring(s.ino):gsub("ULL$", "")))

@@ -37,20 +37,21 @@ function kernels.raise_not_cached(wanted)
     ("try 'ktstr kernel get debian:%s'"):format(wanted))
 end
 
+-- Whether a cached kernel is one that a version, a release or the beginning of one names.
+local function is_named(wanted)
+  local distribution, number = wanted:match "^(%a+):(.*)$"
+  number = number or wanted
+  return function(kernel)
+    local same = version.matches(number, kernel.version) or version.matches(number, kernel.release)
+    return same and (not distribution or distribution == kernel.meta.distribution)
+  end
+end
+
 --- The cached kernels that a version, a release or the beginning of one names, the highest first.
 ---@param wanted string "7.3", "debian:7.3", "7.3.4+deb13-cloud-amd64"
 ---@return ktstr.kernels.kernel[]
 function kernels.find(wanted)
-  local distribution, number = wanted:match "^(%a+):(.*)$"
-  number = number or wanted
-  local found = {}
-  for _, kernel in ipairs(cache.kernels()) do
-    local same = version.matches(number, kernel.version) or version.matches(number, kernel.release)
-    if same and (not distribution or distribution == kernel.meta.distribution) then
-      found[#found + 1] = kernel
-    end
-  end
-  return found
+  return cache.kernels(is_named(wanted))
 end
 
 local function existing(path)
@@ -112,7 +113,7 @@ local function from_path(spec)
 end
 
 local function default()
-  local highest = cache.kernels()[1]
+  local highest = cache.highest()
   if not highest then
     errors.refuse("not-found", "no kernel is cached", ("try 'ktstr kernel get %s'"):format(FIRST))
   end
@@ -149,7 +150,7 @@ function kernels.resolve(spec)
     errors.refuse("invalid", ("'%s' names an unknown source of kernels (known: debian)"):format(spec))
   end
   if version.is_version(number or spec) and not spec:find("/", 1, true) then
-    return kernels.find(spec)[1] or kernels.raise_not_cached(spec)
+    return cache.highest(is_named(spec)) or kernels.raise_not_cached(spec)
   end
   return from_path(spec)
 end

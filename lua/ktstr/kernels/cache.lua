@@ -36,47 +36,85 @@ end
 ---@field source string where it came from: "debian:7.3", or a path
 ---@field meta table|nil what meta.json says
 
-local function load_kernel(directory, release)
+-- What meta.json says of one; nil when there is none.
+local function read_meta(directory, release)
   local meta = json.decode(files.read(directory .. "/meta.json") or "")
-  if type(meta) ~= "table" or not files.is_file(directory .. "/bzImage") then
+  if type(meta) ~= "table" then
     return nil
   end
-  local function existing(name, check)
-    local path = directory .. "/" .. name
-    return check(path) and path or nil
-  end
-  local kernel = {
-    bzimage = directory .. "/bzImage",
-    vmlinux = existing("vmlinux", files.is_file),
-    config = existing("config", files.is_file),
-    modules = existing("modules", files.is_directory),
+  return {
     release = release,
     version = meta.version or release,
     source = meta.source,
     meta = meta,
     directory = directory,
   }
-  kernel.path = kernel.vmlinux or kernel.bzimage
-  return kernel
 end
 
---- Every kernel in the cache, the highest version first.
----@return ktstr.kernels.kernel[]
-function cache.kernels()
+-- With the paths of its files; nil when it has no image.
+local function complete(kernel)
+  local function existing(name, check)
+    local path = kernel.directory .. "/" .. name
+    return check(path) and path or nil
+  end
+  kernel.bzimage = existing("bzImage", files.is_file)
+  kernel.vmlinux = existing("vmlinux", files.is_file)
+  kernel.config = existing("config", files.is_file)
+  kernel.modules = existing("modules", files.is_directory)
+  kernel.path = kernel.vmlinux or kernel.bzimage
+  return kernel.bzimage and kernel
+end
+
+local function load_kernel(directory, release)
+  local kernel = read_meta(directory, release)
+  return kernel and complete(kernel)
+end
+
+local function is_higher(a, b)
+  local order = version.compare(a.meta.package_version or a.version, b.meta.package_version or b.version)
+  if order == 0 then
+    order = version.compare(a.release, b.release)
+  end
+  return order > 0
+end
+
+-- Those in the cache that are wanted, the highest version first; their files have not been looked for.
+local function find(wanted)
   local kernels = {}
   for _, name in ipairs(files.list(cache.directory())) do
-    if name:sub(1, 1) ~= "." then
-      kernels[#kernels + 1] = load_kernel(cache.directory() .. "/" .. name, name)
+    local kernel = name:sub(1, 1) ~= "." and read_meta(cache.directory() .. "/" .. name, name)
+    if kernel and wanted(kernel) then
+      kernels[#kernels + 1] = kernel
     end
   end
-  table.sort(kernels, function(a, b)
-    local order = version.compare(a.meta.package_version or a.version, b.meta.package_version or b.version)
-    if order == 0 then
-      order = version.compare(a.release, b.release)
-    end
-    return order > 0
-  end)
+  table.sort(kernels, is_higher)
   return kernels
+end
+
+local function anything()
+  return true
+end
+
+--- The kernels in the cache, the highest version first.
+---@param wanted nil|fun(kernel: ktstr.kernels.kernel): boolean those of which this is true; nil: all
+---@return ktstr.kernels.kernel[]
+function cache.kernels(wanted)
+  local kernels = {}
+  for _, kernel in ipairs(find(wanted or anything)) do
+    kernels[#kernels + 1] = complete(kernel) or nil
+  end
+  return kernels
+end
+
+--- The first of cache.kernels(), without a look at the others' files.
+---@param wanted nil|fun(kernel: ktstr.kernels.kernel): boolean
+---@return ktstr.kernels.kernel|nil
+function cache.highest(wanted)
+  for _, kernel in ipairs(find(wanted or anything)) do
+    if complete(kernel) then
+      return kernel
+    end
+  end
 end
 
 --- Calls work(directory) with a new temporary directory in the cache while no other process changes

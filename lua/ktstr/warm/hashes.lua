@@ -37,30 +37,30 @@ local function unescape(text)
   end))
 end
 
--- Paths to { hash=, taken=, stamp= }.
+-- Stamps to { hash=, taken=, path= }: a file has several paths where links lead to it.
 local function parse(text)
   local title, check, body = (text or ""):match "^(.-) (%x+)\n(.*)$"
   local known = {}
   if title == TITLE and core.hash(body) == check then
     for hash, taken, stamp, path in body:gmatch "(%x+) ([%d.]+) (%S+) ([^\n]*)\n" do
-      known[unescape(path)] = { hash = hash, taken = tonumber(taken), stamp = stamp }
+      known[stamp] = { hash = hash, taken = tonumber(taken), path = unescape(path) }
     end
   end
   return known
 end
 
 local function format(known)
-  local paths = {}
-  for path in pairs(known) do
-    paths[#paths + 1] = path
+  local stamps = {}
+  for stamp in pairs(known) do
+    stamps[#stamps + 1] = stamp
   end
-  table.sort(paths, function(a, b)
+  table.sort(stamps, function(a, b)
     return known[a].taken > known[b].taken
   end)
   local lines = {}
-  for i = 1, math.min(#paths, KEPT) do
-    local one = known[paths[i]]
-    lines[i] = ("%s %.9f %s %s\n"):format(one.hash, one.taken, one.stamp, escape(paths[i]))
+  for i = 1, math.min(#stamps, KEPT) do
+    local one = known[stamps[i]]
+    lines[i] = ("%s %.9f %s %s\n"):format(one.hash, one.taken, stamps[i], escape(one.path))
   end
   local body = table.concat(lines)
   return ("%s %s\n%s"):format(TITLE, core.hash(body), body)
@@ -94,12 +94,13 @@ local function replace(known)
 end
 
 -- A cache that cannot be written makes nothing wrong, only slower.
-local function remember(path, one)
+local function remember(stamp, one)
   local known = {}
   for other, value in pairs(load()) do
-    known[other] = value
+    -- What the file was before is of no use any more.
+    known[other] = value.path ~= one.path and value or nil
   end
-  known[path] = one
+  known[stamp] = one
   local ok, e = pcall(replace, known)
   if not ok and errors.is(e, "interrupted") then
     error(e, 0)
@@ -116,20 +117,19 @@ end
 ---@param path string
 ---@return string
 function hashes.of(path)
-  path = require("ktstr.host").realpath(path) or path
-  local before = file_status.of(path)
+  local before = file_status.of(path, true)
   if not before or before.size < WORTH_IT then
     return core.hash_file(path)
   end
-  local known = load()[path]
-  if known and known.stamp == before.stamp and known.taken - before.ctime > SETTLED_S then
+  local known = load()[before.stamp]
+  if known and known.taken - before.ctime > SETTLED_S then
     return known.hash
   end
   local taken = now()
   local hash = core.hash_file(path)
-  local after = file_status.of(path)
+  local after = file_status.of(path, true)
   if after and after.stamp == before.stamp and taken - before.ctime > SETTLED_S then
-    remember(path, { hash = hash, taken = taken, stamp = before.stamp })
+    remember(before.stamp, { hash = hash, taken = taken, path = path })
   end
   return hash
 end
