@@ -46,14 +46,34 @@ end
 ---@param seconds number
 function Channel:begin_first_moments(seconds)
   self.moments_end = host.now() + seconds
+  self.moments_over = self.moments_end + seconds
 end
 
---- Notes what it has touched, once.
+--- Notes what it has touched, once. When nobody has looked for long it has touched more than what is first,
+--- and a later machine notes it.
 function Channel:end_first_moments()
   if self.moments_end then
     self.moments_end = nil
-    self.machine:note_touched()
+    if host.now() < self.moments_over then
+      self.machine:note_touched()
+    end
   end
+end
+
+-- As machine:recv(). The first moments end in time, however long it is waited for the guest.
+local function receive(self, timeout)
+  local left = self.moments_end and self.moments_end - host.now()
+  if left and left > 0 then
+    local kind, payload = self.machine:recv(math.min(left, timeout or left))
+    if kind or payload ~= "timeout" or (timeout and timeout <= left) then
+      return kind, payload
+    end
+    timeout = timeout and timeout - left
+  end
+  if left then
+    self:end_first_moments()
+  end
+  return self.machine:recv(timeout)
 end
 
 --- Calls sink(text) for the console's new text at every wait, and sink(nil) when no more will come.
@@ -129,10 +149,7 @@ end
 ---@param timeout number|nil seconds; nil: for ever
 ---@return boolean whether anything came; false after the timeout and once the machine has ended
 function Channel:pump(timeout)
-  local kind, payload = self.machine:recv(timeout)
-  if self.moments_end and host.now() > self.moments_end then
-    self:end_first_moments()
-  end
+  local kind, payload = receive(self, timeout)
   self:drain_console()
   if not kind then
     self.ended = self.ended or payload == "ended"
