@@ -99,7 +99,8 @@ end
 
 -- --- from the cache, or for it ---
 
--- What says that the saved machine is of no use, rather than that the run is over.
+-- What says that the saved machine is of no use, rather than that the run is over. One that does not wake up
+-- in a run's time is of no use either, but leaves none for another.
 local USELESS = { format = true, unsupported = true, ended = true, guest = true }
 
 local function restored(cache, identity, session)
@@ -112,10 +113,12 @@ local function restored(cache, identity, session)
   if ok then
     return result
   end
+  if errors.is(result) and (USELESS[result.code] or result.code == "timeout") then
+    cache.discard(entry, result)
+  end
   if not errors.is(result) or not USELESS[result.code] then
     error(result, 0)
   end
-  cache.discard(entry, result)
 end
 
 -- A run goes on when its machine cannot be saved; not when the machine itself has failed.

@@ -46,9 +46,10 @@ local function remove_one(entry)
   end) > 0
 end
 
--- What is wrong, without what core.image_open begins with: which entry that is stands beside it.
+-- What is wrong, in a line, without what core.image_open begins with: which entry that is stands beside it.
 local function reason_of(entry, e)
-  local reason, prefix = tostring(e), ("saved machine '%s': "):format(entry.path)
+  local reason = errors.is(e) and e.message or tostring(e)
+  local prefix = ("saved machine '%s': "):format(entry.path)
   return reason:sub(1, #prefix) == prefix and reason:sub(#prefix + 1) or reason
 end
 
