@@ -344,6 +344,26 @@ describe("a session fed from a pipe", function()
     assert.equals(0, r.status)
   end)
 
+  it("goes back to a checkpoint, as often as it is told to", function()
+    local r = feed({
+      "vm:write('/memory', 'before')", "checkpoint", "vm:is_frozen()", "vm:write('/memory', 'after')",
+      "rewind", "vm:is_frozen()", "thaw", "vm:read '/memory'", "vm:write('/memory', 'later')",
+      "freeze", "checkpoint", "vm:is_frozen()", "rewind", "rewind", "thaw", "vm:read '/memory'",
+    }, "tiny.run=warm")
+    assert.equals("", (r.stderr:gsub("^booting [^\n]*\n", "")))
+    assert.same({ 0, 'false\ntrue\n"before"\ntrue\n"later"\n' }, { r.status, r.stdout })
+  end)
+
+  it("says that there is no checkpoint, or no machine any more", function()
+    local r = feed({ "rewind", "vm:ping() > 0", "checkpoint 1", "vm:kill().exit_reason", "checkpoint" },
+      "tiny.run=warm")
+    assert.matches('^true\n"ExternalKill"\n', r.stdout)
+    assert.equals(1, r.status)
+    assert.matches("there is no checkpoint; vm:checkpoint() takes one\n", r.stderr, 1, true)
+    assert.matches("usage: checkpoint\n", r.stderr, 1, true)
+    assert.matches("the machine has been killed", r.stderr)
+  end)
+
   it("cannot begin with a bad option, a bad file or a bad kernel", function()
     for _, case in ipairs {
       { "did you mean '--kernel'?", "--kernle=7.3" },
