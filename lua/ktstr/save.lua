@@ -67,8 +67,8 @@ end
 ---@field image ktstr.core.image
 ---@field vm ktstr.VM
 
--- All that a frozen machine has said is heard: a rewind drops what was not. What there was no room for comes in
--- when there is, and has done so when the machine has answered.
+-- All that a frozen machine has said is heard: a rewind drops what was not. What there was no room for comes
+-- in when there is, and has done so when the machine has answered.
 local function hear_all(vm)
   repeat
     local heard = false
