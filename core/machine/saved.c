@@ -363,5 +363,7 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 		err = load(m, &in);
 	if (!err)
 		err = load_text(NULL, &in);
-	return err ? err : load_text(&m->last_words, &in);
+	if (!err)
+		err = load_text(&m->last_words, &in);
+	return err ? err : check_end(&in, "a saved machine");
 }
