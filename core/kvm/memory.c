@@ -174,6 +174,7 @@ static struct error *map_file(struct guest_memory *m, int fd)
 	if (m->file)
 		close(m->file);
 	m->file = no_close(own);
+	m->foreign_start = m->foreign_end = 0;
 	return NULL;
 }
 
@@ -193,6 +194,12 @@ struct error *guest_memory_refill(struct guest_memory *m, int fd)
 	struct error *err = file_check(m, fd);
 
 	return err ? err : map_file(m, fd);
+}
+
+void guest_memory_note_foreign(struct guest_memory *m, const u8 *start, u64 size)
+{
+	m->foreign_start = (u64)(start - m->base);
+	m->foreign_end = m->foreign_start + size;
 }
 
 void guest_memory_deinit(struct guest_memory *m)

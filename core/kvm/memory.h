@@ -22,6 +22,7 @@ struct guest_memory {
 	u64 size; /* bytes, a multiple of 2 MiB */
 	u32 region_count;
 	int file; /* its own descriptor of the file it is mapped from, whose holes are zeros; 0: none, zeros at first */
+	u64 foreign_start, foreign_end; /* of it: here are pages of other files; both 0: nowhere */
 	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS];
 };
 
@@ -43,6 +44,11 @@ MUST_CHECK struct error *guest_memory_init_file(struct guest_memory *m, u64 size
  */
 MUST_CHECK struct error *guest_memory_refill(struct guest_memory *m, int fd);
 void guest_memory_deinit(struct guest_memory *m);
+/*
+ * Says that files have been mapped over some of [start, start + size), which is in m. What is there is then neither
+ * zero nor of m's own file for not having been touched.
+ */
+void guest_memory_note_foreign(struct guest_memory *m, const u8 *start, u64 size);
 /*
  * Asks for huge pages, for what has not been touched yet. Best done when the guest has been loaded: the few
  * pages of tables and kernel that are written before it runs would each cost clearing 2 MiB.

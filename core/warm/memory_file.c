@@ -65,6 +65,7 @@ static struct error *pages_of_file(struct extents *e, u64 offset, u64 *ret)
 struct memory_pages {
 	struct pagemap pagemap;
 	struct extents extents;
+	u64 foreign_start, foreign_end; /* in between a page that is not mapped is another file's */
 	bool blind; /* nobody tells: every page has to be looked at */
 };
 
@@ -74,6 +75,8 @@ static void memory_pages_init(struct memory_pages *m, const struct guest_memory 
 
 	m->blind = err;
 	m->extents = (struct extents){ .fd = memory->file ? memory->file : -1, .size = memory->size };
+	m->foreign_start = memory->foreign_start;
+	m->foreign_end = memory->foreign_end;
 	error_destroy(err);
 }
 
@@ -85,9 +88,10 @@ static void memory_pages_init(struct memory_pages *m, const struct guest_memory 
 static struct error *pages_of_memory(struct memory_pages *m, u64 offset, u64 *copies, u64 *mapped, u64 *data)
 {
 	struct error *err = pages_of_file(&m->extents, offset, data);
+	bool all = m->blind || (offset < m->foreign_end && offset + MEMORY_BLOCK > m->foreign_start);
 
-	*copies = *mapped = m->blind ? UINT64_MAX : 0;
-	for (u64 i = 0; !err && !m->blind && i < BLOCK_PAGES; i++) {
+	*copies = *mapped = all ? UINT64_MAX : 0;
+	for (u64 i = 0; !err && !all && i < BLOCK_PAGES; i++) {
 		u64 entry;
 
 		err = pagemap_get(&m->pagemap, offset / MEMORY_PAGE + i, &entry);
