@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "kvm/vcpu_state.h"
 #include "machine/frozen.h"
 #include "machine/internal.h"
@@ -74,7 +75,7 @@ static void save_config(const struct machine *m, struct buf *out)
 struct saved_config {
 	struct topology topology;
 	struct cpuid_options options;
-	const struct kvm_cpuid_entry2 *cpuid;
+	const void *cpuid; /* of CPU 0: entries, wherever they lie in the bytes */
 	u32 cpuid_count;
 };
 
@@ -97,7 +98,7 @@ static struct error *load_config(struct reader *in, struct saved_config *ret)
 	ret->options.invariant_tsc = (enum invariant_tsc)reader_get_u8(in);
 	ret->options.la57 = reader_get_u8(in) != 0;
 	ret->cpuid_count = reader_get_u32(in);
-	ret->cpuid = reader_take(in, (size_t)ret->cpuid_count * sizeof(*ret->cpuid));
+	ret->cpuid = reader_take(in, ret->cpuid_count * sizeof(struct kvm_cpuid_entry2));
 
 	struct error *err = check_end(in, "a saved machine's kind");
 
@@ -109,9 +110,14 @@ static struct error *load_config(struct reader *in, struct saved_config *ret)
 /* The vCPUs are there, and were shown what this host has. */
 static struct error *check_same_cpu(const struct machine *m, const struct saved_config *saved)
 {
+	size_t size = saved->cpuid_count * sizeof(struct kvm_cpuid_entry2);
+	CLEANUP_FREE struct kvm_cpuid_entry2 *entries = malloc(size ? size : 1);
 	char difference[256];
 
-	if (cpuid_is_same(saved->cpuid, saved->cpuid_count, m->cpuid->entries, m->cpuid->nent, difference,
+	if (!entries)
+		return error_no_memory();
+	memcpy(entries, saved->cpuid, size);
+	if (cpuid_is_same(entries, saved->cpuid_count, m->cpuid->entries, m->cpuid->nent, difference,
 			  sizeof(difference)))
 		return NULL;
 	return error_with_hint(error_create(ERROR_UNSUPPORTED, "the machine was saved on another CPU: %s", difference),
