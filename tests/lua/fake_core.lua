@@ -15,6 +15,7 @@ local names = {
 local ops = {
   "SPAWN", "EXEC", "WAIT", "KILL", "STDIN", "READ", "WRITE", "LOAD_MODULES", "CGROUP_CREATE",
   "CGROUP_REMOVE", "WORKERS_CREATE", "WORKERS_START", "WORKERS_STOP", "SHUTDOWN", "SELF", "PING",
+  "RESTORED",
 }
 
 -- A write's head is joined with its data by "..".
@@ -32,6 +33,7 @@ local function new_wire()
     WRITE_TRUNCATE = 1,
     WRITE_APPEND = 2,
     WRITE_MKDIR = 4,
+    WRITE_REPLACE = 8,
   }
   for i, name in ipairs(names) do
     wire["MSG_" .. name] = 1000 + i
@@ -81,7 +83,7 @@ function Machine:start()
   self.started = true
   if self.core.boots then
     self.core.boots(self)
-  else
+  elseif not self.image then
     self:push("SYS_RDY", { version = 1, release = "7.3.4-fake", pid = 1 })
   end
 end
@@ -210,6 +212,7 @@ function agent.WRITE(machine, id, _, body)
   assert(#old == head.offset, "pieces are written in order")
   machine.files[head.path] = old .. body.data
   machine.modes[head.path] = head.mode
+  machine.flags[head.path] = (machine.flags[head.path] or 0) + head.flags
   machine:reply(id)
 end
 
@@ -253,6 +256,16 @@ function agent.SELF(machine, id)
 end
 
 function agent.PING(machine, id)
+  machine:reply(id)
+end
+
+-- core.hellos: run ids that come before the right one.
+function agent.RESTORED(machine, id, values)
+  machine.restored = values
+  for _, run_id in ipairs(machine.core.hellos or {}) do
+    machine:push("SYS_RDY", { version = 1, release = "an earlier run's", pid = 1, run_id = run_id or nil })
+  end
+  machine:push("SYS_RDY", { version = 1, release = "7.3.4-fake", pid = 1, run_id = values.RUN_ID })
   machine:reply(id)
 end
 
@@ -343,6 +356,56 @@ function Machine:captures()
   return self.taken or {}
 end
 
+local Image = {}
+Image.__index = Image
+
+function Image:identity()
+  assert(not self.closed, "used after close()")
+  return self.identity_text
+end
+
+function Image:script()
+  return self.script_text
+end
+
+function Image:publish(path)
+  self.path = path
+end
+
+function Image:close()
+  self.closed = true
+end
+
+-- core.save_error: what the next one raises.
+function Machine:save(identity, script, directory)
+  assert(self.frozen_now, "only what stands still can be saved")
+  local e = self.core.save_error
+  self.core.save_error = nil
+  if e then
+    if e.code == "ended" then
+      self:kill()
+    end
+    error(e, 0)
+  end
+  local image = setmetatable({ identity_text = identity, script_text = script, directory = directory,
+    files = {} }, Image)
+  for path, data in pairs(self.files) do
+    image.files[path] = data
+  end
+  table.insert(self.core.images, image)
+  return image
+end
+
+function Machine:rewind(image)
+  assert(self.frozen_now, "only what stands still can be taken back")
+  assert(not image.closed)
+  self.queue, self.rewound = {}, image
+end
+
+function Machine:note_touched()
+  self.noted = true
+end
+
 function Machine:kill()
   self:finish { exit_reason = "ExternalKill", exit_code = -1, timed_out = false, seconds = 1,
     reported = false, last_words = "", channel = {} }
@@ -388,6 +451,7 @@ function fake.new()
     wire = new_wire(),
     clock = 1000,
     machines = {},
+    images = {}, -- that were saved
     events = {}, -- functions of the machine, each called at a wait with nothing to receive
     commands = {}, -- by name: function(values) -> { stdout=, stderr=, status=, signal=, endless= }
     needed = {},
@@ -396,7 +460,7 @@ function fake.new()
   function core.report()
     return {}
   end
-  function core.machine(options)
+  local function new_machine(options)
     local machine = setmetatable({
       core = core,
       options = options,
@@ -407,11 +471,30 @@ function fake.new()
       cgroups = {},
       stdin = {},
       modes = {},
+      flags = {},
       files = { ["/proc/stat"] = "cpu0 0 0 0 0 0 0 0 0\ncpu1 0 0 0 0 0 0 0 0\n" },
       text = "",
     }, Machine)
     table.insert(core.machines, machine)
     return machine
+  end
+  core.machine = new_machine
+  -- core.restore_errors: what the next calls raise, in turn; false for none.
+  function core.machine_saved(image, options)
+    assert(not image.closed)
+    local e = table.remove(core.restore_errors or {}, 1)
+    if e then
+      error(e, 0)
+    end
+    local machine = new_machine(options)
+    machine.image = image
+    for path, data in pairs(image.files) do
+      machine.files[path] = data
+    end
+    return machine
+  end
+  function core.host_cpu()
+    return "FakeCPU 1-2-3"
   end
   function core.cpio()
     core.archive = setmetatable({ entries = {} }, Cpio)
