@@ -356,7 +356,7 @@ describe("a machine that goes back", function()
     assert.is_false(vm:is_frozen())
     ask "after"
     vm:rewind(checkpoint)
-    machine.reply = nil
+    core.before_op, machine.reply = nil, nil
     assert.is_true(vm:is_frozen())
     assert.is_nil(replies.before)
     assert.equals(ECANCELED, replies.after.error)
