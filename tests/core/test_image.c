@@ -241,6 +241,9 @@ static void fill_disk(struct rig *r, bool publish)
 	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("tmpfs", r->dir, "tmpfs", 0, "size=128k"))
 		_exit(CANNOT_MOUNT);
+	// A child has none of its parent's guest memory.
+	if (guest_memory_init(&r->memory, RIG_MEMORY, 6 << 20, 1ULL << 32))
+		_exit(13);
 	rig_fill(r, 8);
 	if (!publish)
 		exit_if_full(r, rig_create(r, r->dir, &image), NULL);
