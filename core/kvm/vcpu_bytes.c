@@ -7,6 +7,8 @@ enum {
 
 	MSR_TSC = 0x10,
 	MSR_TSC_DEADLINE = 0x6e0,
+	MSR_WALL_CLOCK = 0x11,
+	MSR_WALL_CLOCK_NEW = 0x4b564d00,
 	MSR_HYPERV = 0x40000000,
 	MSR_HYPERV_COUNT = 0x200,
 };
@@ -35,11 +37,13 @@ static const struct {
 
 /*
  * Hyper-V's registers are kept for guests that are told of a Hyper-V. Ours are not, and to read one makes KVM set up
- * all that it keeps for such.
+ * all that it keeps for such. To write where kvmclock's wall time goes is to have KVM write it there: memory that the
+ * guest has not asked for now, and who reads that time asks anew.
  */
 bool vcpu_msr_is_state(u32 index)
 {
-	return index != MSR_TSC && index != MSR_TSC_DEADLINE && index - MSR_HYPERV >= MSR_HYPERV_COUNT;
+	return index != MSR_TSC && index != MSR_TSC_DEADLINE && index != MSR_WALL_CLOCK && index != MSR_WALL_CLOCK_NEW &&
+	       index - MSR_HYPERV >= MSR_HYPERV_COUNT;
 }
 
 void vcpu_bytes_begin(struct buf *out)

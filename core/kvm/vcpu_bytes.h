@@ -48,7 +48,10 @@ struct vcpu_msr {
 	u64 value;
 };
 
-/* False for the TSC and its deadline, which are no state but clocks, and for what our guests cannot have. */
+/*
+ * False for the TSC and its deadline, which are no state but clocks, for orders to KVM, and for what our guests cannot
+ * have.
+ */
 bool vcpu_msr_is_state(u32 index);
 
 void vcpu_bytes_begin(struct buf *out);
