@@ -273,6 +273,31 @@ describe("a checkpoint", function()
     assert.is_true(machine:shutdown().passed)
   end)
 
+  it("has every byte of a machine that was booted, the kernel's own image too", function()
+    local machine = ktstr.boot { topology = TOPOLOGY, timeout = TIMEOUT_S, warm = false }
+    finally(function()
+      machine:kill()
+    end)
+    assert.is_false(machine.warm)
+    assert.is_nil(machine.channel.run_id)
+    machine:freeze()
+    local function state()
+      return { machine.machine:memory_crc(), tostring(machine:regs(0)), tostring(machine:regs(1)) }
+    end
+    local before = state()
+    machine:checkpoint()
+    assert.same(before, state())
+    machine:thaw()
+    machine:exec { "sh", "-c", "dmesg >/tmp/dmesg" }
+    machine:rewind()
+    assert.same(before, state())
+    machine:checkpoint() -- of one that was taken back, so of another mapping
+    machine:rewind()
+    assert.same(before, state())
+    machine:thaw()
+    assert.same({}, kernel_log.complaints_only_in(dmesg(machine), log))
+  end)
+
   it("is the machine's own", function()
     local a, b = fork(finally), fork(finally)
     local ok, e = pcall(a.rewind, a)
@@ -354,13 +379,6 @@ describe("the cache", function()
     assert.equals(host.read_file "Makefile", machine:read "/opt/deep/er/Makefile")
     assert.equals("755\n", machine:exec({ "stat", "-c", "%a", "/bin/ls" }).stdout)
     assert.equals("hello\n", machine:exec({ "busybox", "echo", "hello" }).stdout)
-    machine:shutdown()
-  end)
-
-  it("is not asked with warm = false", function()
-    local machine = boot { warm = false }
-    assert.is_false(machine.warm)
-    assert.is_nil(machine.channel.run_id)
     machine:shutdown()
   end)
 
