@@ -11,8 +11,9 @@ function warm.disable()
   disabled = true
 end
 
---- What ktstr.boot's option `warm` is where it is not given: false after disable(), and with KTSTR_WARM=0
---- in the environment. Raises "invalid" for another value of that variable than 0 or 1.
+--- What ktstr.boot's option `warm` is where it is not given: false after disable(), with KTSTR_WARM=0 in the
+--- environment, and where that names no place for saved machines. Raises "invalid" for another value of that
+--- variable than 0 or 1.
 ---@return boolean
 function warm.enabled()
   local value = os.getenv "KTSTR_WARM"
@@ -20,7 +21,7 @@ function warm.enabled()
     errors.refuse("invalid", ("KTSTR_WARM is '%s'"):format(value),
       "0 boots afresh each time; 1, or no such variable, uses saved machines")
   end
-  return not disabled and value ~= "0"
+  return not disabled and value ~= "0" and require("ktstr.warm.settings").has_directory()
 end
 
 return warm

@@ -118,7 +118,7 @@ end
 ---@return string
 function hashes.of(path)
   local before = file_status.of(path, true)
-  if not before or before.size < WORTH_IT then
+  if not before or before.size < WORTH_IT or not settings.has_directory() then
     return core.hash_file(path)
   end
   local known = load()[before.stamp]
