@@ -247,6 +247,31 @@ describe("an entry", function()
     end)
   end
 
+  it("is refused with any byte of its state changed, and cut short anywhere", function()
+    local path = filled(finally)
+    local state = path .. "/state"
+    local good = assert(require("ktstr.host").read_file(state))
+    change(state, function()
+      local file = assert(io.open(state, "r+b"))
+      file:setvbuf "no"
+      for at = 0, #good - 1 do
+        local byte = good:byte(at + 1)
+        file:seek("set", at)
+        file:write(string.char(bit.bxor(byte, bit.lshift(1, at % 8))))
+        local ok, e = pcall(core.image_open, path)
+        assert.is_true(not ok and e.code == "format", ("byte %d"):format(at))
+        file:seek("set", at)
+        file:write(string.char(byte))
+      end
+      file:close()
+    end)
+    core.image_open(path):close()
+    for size = #good - 1, 0, -61 do
+      files.write(state, good:sub(1, size))
+      assert.equals("format", select(2, pcall(core.image_open, path)).code)
+    end
+  end)
+
   -- In the place of an entry, and with its identity: a machine that asks for captures, and does that then.
   local function replace(entry, scenario)
     local image = core.image_open(entry)
