@@ -38,6 +38,7 @@ end
 ---@class ktstr.FileStatus
 ---@field id string which file it is: device and inode. Another file may have it once this one has gone
 ---@field stamp string changes with the file's contents: id, size, times to the nanosecond
+---@field owner integer its user
 ---@field size number bytes
 ---@field disk number bytes that it takes on disk
 ---@field mtime number seconds since the epoch, as ctime
@@ -58,6 +59,7 @@ function file_status.of(path, follow)
   return {
     id = id,
     stamp = ("%s:%d:%s:%s"):format(id, tonumber(s.size), exactly(s.mtime), exactly(s.ctime)),
+    owner = s.uid,
     size = tonumber(s.size),
     disk = tonumber(s.blocks) * BLOCK,
     mtime = seconds(s.mtime),

@@ -1,6 +1,7 @@
 -- The cache of saved machines: finds the one of an identity, keeps a new one, and stays within its limit.
 -- A run never fails because of it: what is wrong is said once, and the machine is booted afresh.
 local statvfs = require "posix.sys.statvfs"
+local unistd = require "posix.unistd"
 local core = require "ktstr.core"
 local directory = require "ktstr.warm.directory"
 local errors = require "ktstr.errors"
@@ -89,6 +90,11 @@ function cache.find(text)
   settings.limit() -- a variable that makes no sense is said before the boot rather than after it
   local entry = directory.entry(identity.name(text))
   if not entry then
+    return nil
+  elseif entry.owner ~= unistd.geteuid() then
+    -- Its checksums say that it is whole, not whose work it is; and its owner may change it while it is
+    -- mapped.
+    warn(entry.path, "%s", about(entry, "it is another user's, and is not used"))
     return nil
   end
   local ok, image = try(core.image_open, entry.path)

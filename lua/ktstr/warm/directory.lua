@@ -23,6 +23,7 @@ local YOUNG_S = 60
 ---@field name string
 ---@field path string
 ---@field id string tells it from one that takes its place
+---@field owner integer|nil its user
 ---@field size number|nil bytes on disk
 ---@field used number|nil seconds since the epoch, as created
 ---@field created number|nil
@@ -46,7 +47,7 @@ end
 function directory.entry(name)
   local path = settings.directory() .. "/" .. name
   local status = file_status.of(path)
-  return status and { name = name, path = path, id = identify(path, status) } or nil
+  return status and { name = name, path = path, id = identify(path, status), owner = status.owner } or nil
 end
 
 --- Makes it, where it is not there.
