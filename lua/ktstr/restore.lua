@@ -103,6 +103,10 @@ local function wanted_identity(image, given)
     for name, value in pairs(plan.deciding(given)) do
       all[name] = value
     end
+    -- Its files may have asked for that much, and are not asked for again.
+    if not plan.topology(all):own_memory() then
+      all.memory = all.memory or script.memory
+    end
     return plan.identity(plan.of(all))
   end
   return identity.here(image:identity(), core.host_cpu(plan.host(script.given, script.memory)))
