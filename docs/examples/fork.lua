@@ -1,4 +1,4 @@
--- Sets a machine up once and starts two others from there, at the same time: neither sees what the other does.
+-- Sets a machine up once, and starts two others from there: neither sees what the other does.
 local ktstr = require "ktstr"
 
 local vm = ktstr.boot { topology = "1n1l2c1t" }

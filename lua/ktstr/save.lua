@@ -83,6 +83,8 @@ end
 ---@return ktstr.Checkpoint
 function save.checkpoint(vm)
   vm:_check_alive "asked for a checkpoint"
+  -- To Lua a checkpoint is small; those that nobody holds any more go now, with the memory that they keep.
+  collectgarbage()
   local checkpoint = standing_still(vm, function()
     hear_all(vm)
     return { vm = vm, image = take(vm, scratch()), mark = vm.channel:mark() }

@@ -88,6 +88,7 @@ function VM:_finish()
     self.channel.ended = true
     self.channel:close_console()
     live[self] = nil
+    self.last_checkpoint = nil
     self.result = outcome.of(result, (self.machine:console()))
   end
   return self.result

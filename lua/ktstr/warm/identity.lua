@@ -91,7 +91,7 @@ function identity.text(request)
   local values = {
     { "ktstr", identity.program() },
     { "kernel", hashes.of(request.kernel) },
-    { "kernel-release", request.kernel_release or "unknown" },
+    { "kernel-release", request.kernel_release ~= "" and request.kernel_release or "unknown" },
     { "cmdline", request.cmdline },
     { "agent", hashes.of(request.agent) },
     { "initramfs", of_initramfs(request.initramfs) },
