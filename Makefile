@@ -56,8 +56,15 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 
-# Made anew each time: a member whose source is gone must not stay.
-$(LIBCORE): $(OBJS)
+# What the program is made of: a source that is gone must not stay in it.
+$(BUILD)/sources: force
+	@mkdir -p $(@D)
+	@printf '%s\n' $(SRCS) $(LUA_SRCS) | cmp -s - $@ || printf '%s\n' $(SRCS) $(LUA_SRCS) >$@
+
+force:
+
+# Made anew each time, with the same in mind.
+$(LIBCORE): $(OBJS) $(BUILD)/sources
 	@rm -f $@
 	$(call say,AR,$@)ar rcs $@ $(OBJS)
 
@@ -71,7 +78,7 @@ $(BUILD)/lua/%.o: lua/%.lua
 	@mkdir -p $(@D)
 	$(call say,LUA,$@)luajit -bg -t o -n $(call lua_module,lua/$*) $< $@
 
-$(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE) $(LUA_OBJS)
+$(BUILD)/ktstr: $(BUILD)/core/main.o $(LIBCORE) $(LUA_OBJS) $(BUILD)/sources
 	$(call say,LD,$@)$(CC) $(CFLAGS_ALL) -rdynamic -Wl,--build-id $< $(LUA_OBJS) -Wl,--whole-archive $(LIBCORE) \
 		-Wl,--no-whole-archive -o $@ $(LDLIBS)
 
@@ -282,6 +289,6 @@ clean:
 
 -include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(CAPTURE_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
-.PHONY: all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
+.PHONY: force all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
         fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean
 .DELETE_ON_ERROR:

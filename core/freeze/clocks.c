@@ -144,7 +144,7 @@ enum { RATE_TOLERANCE_PPM = 250 };
 struct error *clocks_save(const struct clocks *c, struct buf *out)
 {
 	if (!c->stopped || c->untold)
-		return error_with_hint(error_create(ERROR_UNSUPPORTED, "this host's KVM does not tell the guest's time"),
+		return error_with_hint(error_create(ERROR_UNSUPPORTED, "this KVM does not tell the guest's time"),
 				       "saving a machine needs Linux 5.16 on the host");
 	buf_put_u32(out, c->khz);
 	buf_put_u32(out, c->count);
@@ -237,6 +237,14 @@ static u64 read_deadline(const struct vcpu *vcpu)
 	struct kvm_msr_entry msr = { .index = MSR_TSC_DEADLINE };
 
 	return is_there(vcpu_get_msrs(vcpu, &msr, 1)) ? msr.data : 0;
+}
+
+void timer_disarm(const struct vcpu *vcpu)
+{
+	struct kvm_msr_entry msr = { .index = MSR_TSC_DEADLINE };
+
+	// A KVM without such a timer has none to forget.
+	error_destroy(vcpu_set_msrs(vcpu, &msr, 1));
 }
 
 /* One call to KVM as a rule, and most of what a freeze costs a vCPU: the mode of last time is tried first. */

@@ -77,6 +77,8 @@ struct clock_pair {
 u64 clocks_tsc_lag(struct clock_pair then, struct clock_pair now, u32 khz);
 
 void timer_note(const struct vcpu *vcpu, struct timer_note *note);
+/* Forgets a deadline that is armed, if the vCPU's timer is in that mode: another state is about to be loaded. */
+void timer_disarm(const struct vcpu *vcpu);
 void timer_note_save(const struct timer_note *note, struct buf *out);
 void timer_note_load(struct timer_note *note, struct reader *in);
 /*

@@ -191,12 +191,12 @@ struct error *kernel_image_load(const struct kernel_image *image, struct guest_m
 		return error_create(
 			ERROR_INVALID, "there is no memory for the kernel at 0x%llx to 0x%llx",
 			(unsigned long long)place->phys, (unsigned long long)place->phys + v->span);
-	guest_memory_note_foreign(memory, to, v->span);
 	for (u32 i = 0; i < v->segment_count; i++) {
 		err = load_segment(v, &v->segments[i], to);
 		if (err)
 			return err;
 	}
+	guest_memory_note_foreign(memory, to, v->span);
 	err = check_unchanged(v);
 	if (err)
 		return err;

@@ -200,6 +200,8 @@ void guest_memory_note_foreign(struct guest_memory *m, const u8 *start, u64 size
 {
 	m->foreign_start = (u64)(start - m->base);
 	m->foreign_end = m->foreign_start + size;
+	// Mappings of their own, which know nothing of that yet.
+	keep_to_ourselves(m->base + m->foreign_start, size);
 }
 
 void guest_memory_deinit(struct guest_memory *m)

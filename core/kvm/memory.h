@@ -33,8 +33,9 @@ struct guest_memory {
 MUST_CHECK struct error *guest_memory_init(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end);
 /*
  * The same with a file's contents, mapped privately: what the guest writes stays its own. The byte at guest-physical
- * address 0 is the file's first, the one at hole_end follows the one before hole_start; its holes are zeros. ERROR_FORMAT when the file
- * is shorter than size. fd may be closed afterwards; the file must not change as long as the memory lives.
+ * address 0 is the file's first, the one at hole_end follows the one before hole_start; its holes are zeros.
+ * ERROR_FORMAT when the file is shorter than size. fd may be closed afterwards; the file must not change as long as
+ * the memory lives.
  */
 MUST_CHECK struct error *guest_memory_init_file(struct guest_memory *m, u64 size, u64 hole_start, u64 hole_end,
 						int fd);

@@ -42,8 +42,10 @@ static const struct {
  */
 bool vcpu_msr_is_state(u32 index)
 {
-	return index != MSR_TSC && index != MSR_TSC_DEADLINE && index != MSR_WALL_CLOCK && index != MSR_WALL_CLOCK_NEW &&
-	       index - MSR_HYPERV >= MSR_HYPERV_COUNT;
+	bool is_clock = index == MSR_TSC || index == MSR_TSC_DEADLINE;
+	bool is_order = index == MSR_WALL_CLOCK || index == MSR_WALL_CLOCK_NEW;
+
+	return !is_clock && !is_order && index - MSR_HYPERV >= MSR_HYPERV_COUNT;
 }
 
 void vcpu_bytes_begin(struct buf *out)

@@ -365,6 +365,8 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 		err = guest_memory_refill(&m->memory, saved->memory_fd);
 	if (!err)
 		err = vm_reset_slots(&m->vm, &m->memory);
+	for (u32 i = 0; !err && i < m->vcpu_count; i++)
+		timer_disarm(&m->vcpus[i].vcpu);
 	if (!err)
 		err = load(m, &in);
 	if (!err)

@@ -76,7 +76,7 @@ static struct error *draft_create(struct draft *d, const char *path)
 		int n = snprintf(d->path, sizeof(d->path), "%s.tmp-XXXXXX", path);
 
 		if (n < 0 || (size_t)n >= sizeof(d->path))
-			return error_create(ERROR_INVALID, "a saved machine's name of %zu bytes is too long", strlen(path));
+			return error_create(ERROR_INVALID, "a name of %zu bytes is too long", strlen(path));
 
 		struct error *err = draft_try(d);
 

@@ -82,7 +82,8 @@ bool cpuid_is_same(const struct kvm_cpuid_entry2 *saved, u32 saved_count, const 
 		const struct kvm_cpuid_entry2 *is = find(here, here_count, was->function, was->index);
 
 		if (!is) {
-			snprintf(buffer, size, "this host has no CPUID leaf 0x%x subleaf %u", was->function, was->index);
+			snprintf(buffer, size, "this host has no CPUID leaf 0x%x subleaf %u", was->function,
+				 was->index);
 			return false;
 		}
 		if (!is_rate(was->function) && !is_same_entry(was, is, buffer, size))

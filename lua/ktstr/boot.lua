@@ -116,7 +116,9 @@ local function restored(cache, identity, session)
   if errors.is(result) and (USELESS[result.code] or result.code == "timeout") then
     cache.discard(entry, result)
   end
-  if not errors.is(result) or not USELESS[result.code] then
+  if errors.is(result, "os") then
+    cache.pass_over(entry, result)
+  elseif not errors.is(result) or not USELESS[result.code] then
     error(result, 0)
   end
 end

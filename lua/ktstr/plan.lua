@@ -80,6 +80,7 @@ end
 ---@field memory number bytes
 ---@field cmdline string
 ---@field kaslr boolean
+---@field kernel_stamp string|nil what its file was when it was read (ktstr.file_status)
 ---@field identity string|nil of a machine that was saved
 
 -- The options that make one machine another, in a form that can be kept.
@@ -95,6 +96,11 @@ function plan.deciding(given)
     deciding[name] = given[name]
   end
   return deciding
+end
+
+local function stamp_of(path)
+  local status = require("ktstr.file_status").of(path, true)
+  return status and status.stamp
 end
 
 ---@param given ktstr.BootOptions
@@ -126,6 +132,7 @@ function plan.of(given)
     given = deciding,
     topology = t,
     kernel = kernel,
+    kernel_stamp = stamp_of(kernel.path),
     modules = loaded,
     module_paths = module_paths,
     parts = parts,
@@ -164,11 +171,8 @@ function plan.machine(p, timeout, archive)
   return machine
 end
 
---- See ktstr.warm.identity.
----@param p ktstr.Plan
----@return string
-function plan.identity(p)
-  return p.identity or require("ktstr.warm.identity").text {
+local function identify(p)
+  return require("ktstr.warm.identity").text {
     kernel = p.kernel.path,
     kernel_release = p.kernel.release,
     cmdline = p.cmdline,
@@ -183,6 +187,22 @@ function plan.identity(p)
     kaslr = p.kaslr,
     host_cpu = core.host_cpu(plan.host(p.given, p.memory)),
   }
+end
+
+--- See ktstr.warm.identity. Raises "unsupported" when the kernel's file is not the one any more that the plan
+--- was made for.
+---@param p ktstr.Plan
+---@return string
+function plan.identity(p)
+  if not p.identity then
+    local identity = identify(p)
+    if stamp_of(p.kernel.path) ~= p.kernel_stamp then
+      errors.raise("unsupported", ("the kernel %s has changed since it was booted, so nothing says what this "
+        .. "machine runs"):format(p.kernel.path), "boot the new one")
+    end
+    p.identity = identity
+  end
+  return p.identity
 end
 
 return plan

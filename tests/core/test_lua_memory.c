@@ -79,7 +79,7 @@ static const char script[] =
 static void a_machine_is_thawed_whatever_memory_is_missing(void **state)
 {
 	char self[PATH_MAX] = "", path[PATH_MAX + 20];
-	struct bind_paths paths = { .lua = "lua", .guest = "guest" };
+	struct bind_paths paths = { .guest = "guest" };
 	lua_State *L;
 
 	SKIP_WITHOUT_KVM();

@@ -49,7 +49,14 @@ static struct machine *create_machine(void)
 {
 	struct machine_config config = {
 		.cmdline = "tiny.run=warm",
-		.topology = { .nodes = 1, .cores = CPUS, .threads = 1, .node_llcs = { 1 }, .node_memory = { MEMORY }, .distance = { { 10 } } },
+		.topology = {
+			.nodes = 1,
+			.cores = CPUS,
+			.threads = 1,
+			.node_llcs = { 1 },
+			.node_memory = { MEMORY },
+			.distance = { { 10 } },
+		},
 	};
 	char path[PATH_MAX];
 	struct kernel_image *kernel;

@@ -67,6 +67,13 @@ function cache.discard(entry, reason)
     ok and "it was removed" or ("it cannot be removed: %s"):format(tostring(e)))
 end
 
+--- Says that an entry cannot be used here and now, which is no fault of its own.
+---@param entry ktstr.warm.Entry
+---@param reason any
+function cache.pass_over(entry, reason)
+  warn(entry.path, "the saved machine %s cannot be started: %s", entry.path, tostring(reason))
+end
+
 -- An entry that cannot be opened; the error is core.image_open's.
 local function judge(entry, e)
   if errors.is(e, "format") then

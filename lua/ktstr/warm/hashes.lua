@@ -72,7 +72,8 @@ local memory = {}
 local function load()
   local path = path_of_memory()
   local status = file_status.of(path)
-  local stamp = status and status.stamp
+  -- Another user's would have us take one kernel for another.
+  local stamp = status and status.owner == require("posix.unistd").geteuid() and status.stamp
   if memory.path ~= path or memory.stamp ~= stamp or not stamp then
     memory = { path = path, stamp = stamp, known = parse(stamp and files.read(path)) }
   end
@@ -81,8 +82,12 @@ end
 
 local function replace(known)
   local path = path_of_memory()
-  local temporary = ("%s.tmp-%d"):format(path, require("posix.unistd").getpid())
   files.make_directory(path:match "^(.*)/", settings.MODE)
+  local fd, temporary = require("posix.stdlib").mkstemp(path .. ".tmp-XXXXXX")
+  if not fd then
+    errors.raise("os", ("cannot make a file beside %s: %s"):format(path, temporary))
+  end
+  require("posix.unistd").close(fd)
   local ok, e = pcall(function()
     files.write(temporary, format(known))
     files.rename(temporary, path)
