@@ -123,3 +123,14 @@ struct topology_cpu topology_cpu(const struct topology *t, u32 cpu)
 		llc -= t->node_llcs[c.node++];
 	return c;
 }
+
+bool topology_is_same(const struct topology *a, const struct topology *b)
+{
+	if (a->nodes != b->nodes || a->cores != b->cores || a->threads != b->threads)
+		return false;
+	for (u32 i = 0; i < a->nodes; i++)
+		if (a->node_llcs[i] != b->node_llcs[i] || a->node_memory[i] != b->node_memory[i] ||
+		    memcmp(a->distance[i], b->distance[i], a->nodes) != 0)
+			return false;
+	return true;
+}

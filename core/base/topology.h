@@ -34,6 +34,8 @@ MUST_CHECK struct error *topology_init(struct topology *t, u32 nodes, u32 llcs, 
 				       u64 memory);
 /* Checks every promise above (counts, at most TOPOLOGY_MAX_CPUS CPUs, symmetric distances). */
 MUST_CHECK struct error *topology_check(const struct topology *t);
+/* Both topology_check()ed. */
+bool topology_is_same(const struct topology *a, const struct topology *b);
 u32 topology_llcs(const struct topology *t);
 u32 topology_cpus(const struct topology *t);
 u64 topology_memory(const struct topology *t);

@@ -11,23 +11,27 @@
 
 static const char image_metatable[] = "ktstr.image";
 
+struct lua_image {
+	struct image *image; /* NULL once it is closed */
+};
+
 struct image **image_push(lua_State *L)
 {
-	struct image **ret = lua_newuserdata(L, sizeof(*ret));
+	struct lua_image *li = lua_newuserdata(L, sizeof(*li));
 
-	*ret = NULL;
+	li->image = NULL;
 	luaL_getmetatable(L, image_metatable);
 	lua_setmetatable(L, -2);
-	return ret;
+	return &li->image;
 }
 
 struct image *image_check(lua_State *L, int index)
 {
-	struct image **image = luaL_checkudata(L, index, image_metatable);
+	struct lua_image *li = luaL_checkudata(L, index, image_metatable);
 
-	if (!*image)
+	if (!li->image)
 		bind_raise(L, error_create(ERROR_INVALID, "the image has been closed"));
-	return *image;
+	return li->image;
 }
 
 static int lua_image_open(lua_State *L)
@@ -40,10 +44,10 @@ static int lua_image_open(lua_State *L)
 
 static int lua_image_close(lua_State *L)
 {
-	struct image **image = luaL_checkudata(L, 1, image_metatable);
+	struct lua_image *li = luaL_checkudata(L, 1, image_metatable);
 
-	image_close(*image);
-	*image = NULL;
+	image_close(li->image);
+	li->image = NULL;
 	return 0;
 }
 

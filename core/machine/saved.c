@@ -102,7 +102,7 @@ static struct error *load_config(struct reader *in, struct saved_config *ret)
 
 	struct error *err = check_end(in, "a saved machine's kind");
 
-	if (!err && ret->options.invariant_tsc > INVARIANT_TSC_SHOWN)
+	if (!err && (!ret->cpuid || ret->options.invariant_tsc > INVARIANT_TSC_SHOWN))
 		err = error_create(ERROR_FORMAT, "a saved machine's kind makes no sense");
 	return err ? err : topology_check(t);
 }
@@ -116,7 +116,8 @@ static struct error *check_same_cpu(const struct machine *m, const struct saved_
 
 	if (!entries)
 		return error_no_memory();
-	memcpy(entries, saved->cpuid, size);
+	if (size)
+		memcpy(entries, saved->cpuid, size);
 	if (cpuid_is_same(entries, saved->cpuid_count, m->cpuid->entries, m->cpuid->nent, difference,
 			  sizeof(difference)))
 		return NULL;
@@ -357,7 +358,7 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 	struct reader in;
 	struct error *err = open_saved(saved, &in, &config);
 
-	if (!err && memcmp(&config.topology, &m->topology, sizeof(m->topology)) != 0)
+	if (!err && !topology_is_same(&config.topology, &m->topology))
 		err = error_create(ERROR_INVALID, "the machine was saved with another topology");
 	if (!err)
 		err = check_same_cpu(m, &config);

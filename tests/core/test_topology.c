@@ -78,6 +78,31 @@ static void distances_are_symmetric_and_ten_to_oneself(void **state)
 	expect_refused(topology_check(&t), "unreachable");
 }
 
+static void two_are_the_same_when_all_that_counts_is(void **state)
+{
+	struct topology a, b;
+
+	memset(&b, 0xaa, sizeof(b)); // what lies between and behind the members in use does not count
+	assert_null(topology_init(&a, 2, 2, 1, 1, MIB(512)));
+	b.nodes = a.nodes;
+	b.cores = a.cores;
+	b.threads = a.threads;
+	for (u32 i = 0; i < 2; i++) {
+		b.node_llcs[i] = a.node_llcs[i];
+		b.node_memory[i] = a.node_memory[i];
+		memcpy(b.distance[i], a.distance[i], 2);
+	}
+	assert_true(topology_is_same(&a, &b));
+	b.distance[0][1] = b.distance[1][0] = 30;
+	assert_false(topology_is_same(&a, &b));
+	b = a;
+	b.node_memory[1] += MIB(2);
+	assert_false(topology_is_same(&a, &b));
+	b = a;
+	b.threads = 2;
+	assert_false(topology_is_same(&a, &b));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -85,6 +110,7 @@ int main(void)
 		cmocka_unit_test(counts_that_make_no_machine_are_refused),
 		cmocka_unit_test(nodes_with_memory_only_come_last),
 		cmocka_unit_test(distances_are_symmetric_and_ten_to_oneself),
+		cmocka_unit_test(two_are_the_same_when_all_that_counts_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
