@@ -231,6 +231,23 @@ struct error *vcpu_get_mp_state(const struct vcpu *vcpu, u32 *ret)
 	return err;
 }
 
+struct error *vcpu_set_mp_state(const struct vcpu *vcpu, u32 mp_state)
+{
+	struct kvm_mp_state state = { .mp_state = mp_state };
+
+	return KVM_IOCTL(vcpu->fd, KVM_SET_MP_STATE, &state, "does it run, halt or wait?");
+}
+
+struct error *vcpu_get_events(const struct vcpu *vcpu, struct kvm_vcpu_events *ret)
+{
+	return KVM_IOCTL(vcpu->fd, KVM_GET_VCPU_EVENTS, ret, "pending exceptions and interrupts");
+}
+
+struct error *vcpu_set_events(const struct vcpu *vcpu, const struct kvm_vcpu_events *events)
+{
+	return KVM_IOCTL(vcpu->fd, KVM_SET_VCPU_EVENTS, events, "pending exceptions and interrupts");
+}
+
 /* A struct kvm_msrs with room for its entries. */
 union msr_list {
 	struct kvm_msrs msrs;

@@ -76,6 +76,10 @@ MUST_CHECK struct error *vcpu_get_sregs(const struct vcpu *vcpu, struct kvm_sreg
 MUST_CHECK struct error *vcpu_set_sregs(const struct vcpu *vcpu, const struct kvm_sregs *sregs);
 /* KVM_MP_STATE_*; an AP starts as KVM_MP_STATE_UNINITIALIZED and waits for its SIPI. */
 MUST_CHECK struct error *vcpu_get_mp_state(const struct vcpu *vcpu, u32 *ret);
+MUST_CHECK struct error *vcpu_set_mp_state(const struct vcpu *vcpu, u32 mp_state);
+/* Exceptions and interrupts under way, the interrupt shadow; setting takes what its flags say is valid. */
+MUST_CHECK struct error *vcpu_get_events(const struct vcpu *vcpu, struct kvm_vcpu_events *ret);
+MUST_CHECK struct error *vcpu_set_events(const struct vcpu *vcpu, const struct kvm_vcpu_events *events);
 
 /* At most VCPU_MSRS_MAX at a time: KVM takes fewer than 256. */
 enum { VCPU_MSRS_MAX = 255 };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "kvm/vcpu_step.h"
 #include "machine/internal.h"
 
 /* A vCPU in any other state would wait in KVM_RUN for something that cannot come now. */
@@ -38,19 +39,11 @@ static struct error *end_access(struct vcpu_thread *t, const struct kvm_regs *be
 }
 
 /* Until the one instruction is over: an access to a device comes out before that. */
-static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
+static struct error *execute(struct vcpu_thread *t, const struct kvm_regs *before, enum verdict *verdict)
 {
-	static const u32 debug = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
-	struct kvm_regs before;
 	struct error *err = NULL;
 	bool over = false;
 
-	t->step.err = vcpu_get_regs(&t->vcpu, &before);
-	// For each step: KVM forgets the trap flag where it has written the guest's flags itself.
-	if (!t->step.err)
-		t->step.err = vcpu_set_guest_debug(&t->vcpu, debug, NULL);
-	if (t->step.err)
-		return NULL;
 	while (!err && !over && *verdict == VERDICT_GO_ON) {
 		vcpu_clear_exit(&t->vcpu);
 		if (is_cancelled(t))
@@ -62,10 +55,27 @@ static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
 		if (over)
 			t->exit_pending = false;
 		else
-			err = end_access(t, &before, &over, verdict);
+			err = end_access(t, before, &over, verdict);
 	}
 	t->step.done += over;
 	return err;
+}
+
+static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
+{
+	static const u32 debug = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+	struct kvm_regs before;
+	bool halted = false;
+
+	t->step.err = vcpu_step_halt(&t->vcpu, &t->machine->memory, &halted);
+	t->step.done += halted;
+	if (halted || t->step.err)
+		return NULL;
+	t->step.err = vcpu_get_regs(&t->vcpu, &before);
+	// For each step: KVM forgets the trap flag where it has written the guest's flags itself.
+	if (!t->step.err)
+		t->step.err = vcpu_set_guest_debug(&t->vcpu, debug, NULL);
+	return t->step.err ? NULL : execute(t, &before, verdict);
 }
 
 struct error *vcpu_thread_step(struct vcpu_thread *t, enum verdict *verdict)
@@ -73,6 +83,7 @@ struct error *vcpu_thread_step(struct vcpu_thread *t, enum verdict *verdict)
 	struct vcpu_step *step = &t->step;
 	struct error *err = NULL;
 
+	step->err = vcpu_withhold_interrupt(&t->vcpu);
 	timer_resume(&t->vcpu, &t->timer, false);
 	while (!err && !step->err && *verdict == VERDICT_GO_ON && step->done < step->wanted &&
 	       !is_cancelled(t) && can_execute(t))

@@ -1,4 +1,5 @@
 -- Single steps on one vCPU of a frozen machine.
+local channel = require "ktstr.channel"
 local core = require "ktstr.core"
 local support = require "tests.vm.support"
 local tiny_guest = require "tests.vm.tiny_guest"
@@ -143,6 +144,27 @@ describe("a step", function()
       assert.equals(before, tiny_guest.fingerprint(machine, 2))
       machine:thaw()
     end
+  end)
+
+  -- Wherever the freeze comes: in front of a HLT, halted, woken, in the interrupt's handler.
+  it("into a halt, or past it, is no reason not to be woken", function()
+    local machine = tiny_guest.start("warm", finally)
+    local halted, asked = 0, channel.new(machine)
+    for round = 1, 200 do
+      machine:freeze()
+      halted = halted + (machine:step(0, 10) < 10 and 1 or 0)
+      machine:thaw()
+      local answered
+      asked:post(core.wire.OP_PING, "", {
+        on_reply = function()
+          answered = true
+        end,
+      })
+      assert.is_true(asked:wait(function()
+        return answered
+      end), "round " .. round)
+    end
+    assert.is_true(halted > 0)
   end)
 
   it("that ends the machine is the last; the end comes with the thaw", function()
