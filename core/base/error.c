@@ -126,6 +126,7 @@ const char *error_code_name(enum error_code code)
 		[ERROR_INTERRUPTED] = "interrupted",
 		[ERROR_FROZEN] = "frozen",
 		[ERROR_RUNNING] = "running",
+		[ERROR_UNMAPPED] = "unmapped",
 		[ERROR_FREEZE_LIMIT] = "freeze-limit",
 	};
 

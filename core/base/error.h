@@ -22,6 +22,7 @@ enum error_code {
 	ERROR_INTERRUPTED, /* a signal asked the program to stop */
 	ERROR_FROZEN, /* it needs a running machine, and this one is frozen */
 	ERROR_RUNNING, /* it needs a frozen machine, and this one runs */
+	ERROR_UNMAPPED, /* no memory of the guest's is at that address */
 	ERROR_FREEZE_LIMIT, /* the machine was frozen for longer than was allowed, and has been thawed */
 };
 
