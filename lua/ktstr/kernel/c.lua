@@ -1,0 +1,223 @@
+-- The C functions that Lua calls by LuaJIT's FFI, as the headers of core/ declare them: a spec compares each
+-- declaration with its header. Only the program itself has them: not a plain LuaJIT.
+local ffi = require "ffi"
+local errors = require "ktstr.errors"
+
+local c = {}
+
+--- What is declared, by header. Whoever needs more adds it here, word for word.
+c.declarations = {
+  ["base/types.h"] = [[
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int8_t s8;
+typedef int16_t s16;
+typedef int32_t s32;
+typedef int64_t s64;
+]],
+
+  ["base/error.h"] = [[
+enum error_code {
+	ERROR_NO_MEMORY,
+	ERROR_OS,
+	ERROR_INVALID,
+	ERROR_FORMAT,
+	ERROR_NOT_FOUND,
+	ERROR_UNSUPPORTED,
+	ERROR_TIMEOUT,
+	ERROR_BUSY,
+	ERROR_ENDED,
+	ERROR_INTERRUPTED,
+	ERROR_FROZEN,
+	ERROR_RUNNING,
+	ERROR_UNMAPPED,
+	ERROR_FREEZE_LIMIT,
+};
+struct error;
+enum error_code error_code(const struct error *err);
+const char *error_code_name(enum error_code code);
+const char *error_message(const struct error *err);
+const char *error_hint(const struct error *err);
+void error_destroy(struct error *err);
+]],
+
+  ["base/buf.h"] = [[
+struct buf {
+	u8 *data;
+	size_t size;
+	size_t capacity;
+	bool failed;
+};
+void buf_deinit(struct buf *b);
+struct error *buf_check(const struct buf *b);
+]],
+
+  ["image/kernel.h"] = [[
+struct kernel_image;
+struct error *kernel_image_open(const char *path, struct kernel_image **ret);
+void kernel_image_close(struct kernel_image *image);
+int kernel_image_fd(const struct kernel_image *image);
+u64 kernel_image_size(const struct kernel_image *image);
+]],
+
+  ["kernel/symbols.h"] = [[
+struct symbol {
+	u64 address;
+	const char *name;
+	char kind;
+	bool moves;
+};
+struct symbols;
+struct error *symbols_create(const struct kernel_image *image, struct symbols **ret);
+void symbols_destroy(struct symbols *s);
+struct error *symbols_open(int fd, struct symbols **ret);
+struct error *symbols_write(const struct symbols *s, int fd);
+u32 symbols_count(const struct symbols *s);
+struct symbol symbols_get(const struct symbols *s, u32 index);
+u32 symbols_find(const struct symbols *s, const char *name, u32 *first);
+struct symbol symbols_named(const struct symbols *s, u32 place);
+u32 symbols_from(const struct symbols *s, const char *prefix);
+bool symbols_at(const struct symbols *s, u64 address, struct symbol *ret, u64 *end);
+]],
+
+  ["kernel/types.h"] = [[
+struct types;
+enum type_kind {
+	TYPE_VOID,
+	TYPE_INT,
+	TYPE_FLOAT,
+	TYPE_POINTER,
+	TYPE_ARRAY,
+	TYPE_STRUCT,
+	TYPE_UNION,
+	TYPE_ENUM,
+	TYPE_FORWARD,
+	TYPE_FUNCTION,
+	TYPE_VARIABLE,
+};
+enum type_flags {
+	TYPE_SIGNED = 1 << 0,
+	TYPE_BOOL = 1 << 1,
+	TYPE_CHAR = 1 << 2,
+	TYPE_PERCPU = 1 << 3,
+	TYPE_USER = 1 << 4,
+};
+struct type_info {
+	u32 id;
+	enum type_kind kind;
+	u32 flags;
+	u64 size;
+	u32 target;
+	u32 count;
+	const char *name;
+};
+struct type_member {
+	const char *name;
+	u32 type;
+	u64 offset;
+	u32 bits;
+};
+struct error *types_create(const void *blob, size_t size, const struct types *base, struct types **ret);
+struct error *types_create_image(const struct kernel_image *image, struct types **ret);
+void types_destroy(struct types *t);
+u32 types_first(const struct types *t);
+u32 types_end(const struct types *t);
+u32 types_find(const struct types *t, const char *name, u32 *ids, u32 max);
+void types_each_from(const struct types *t, const char *prefix,
+		     bool (*each)(const char *name, u32 id, void *arg), void *arg);
+u32 types_find_variable(const struct types *t, const char *name);
+u32 types_find_function(const struct types *t, const char *name);
+struct error *types_info(const struct types *t, u32 id, struct type_info *ret);
+struct error *types_get_member(const struct types *t, u32 id, u32 index, struct type_member *ret);
+struct error *types_find_member(const struct types *t, u32 id, const char *name,
+				struct type_member *ret);
+struct error *types_get_value(const struct types *t, u32 id, u32 index, const char **name, s64 *value);
+struct error *types_find_value(const struct types *t, const char *name, u32 *type, s64 *value);
+struct error *types_get_parameter(const struct types *t, u32 id, u32 index, const char **name, u32 *type);
+struct error *types_name(const struct types *t, u32 id, struct buf *out);
+struct error *types_define(const struct types *t, u32 id, struct buf *out);
+]],
+
+  ["kernel/view.h"] = [[
+struct guest_memory;
+struct view_range {
+	u64 start, size;
+	u64 gpa;
+	u8 *hva;
+};
+enum { VIEW_RANGES = 3 };
+struct view {
+	const struct guest_memory *memory;
+	u32 generation;
+	u32 frozen;
+	u64 root;
+	u32 levels;
+	u32 expirations;
+	const u32 *expirations_now;
+	u64 slide;
+	struct view_range ranges[VIEW_RANGES];
+};
+struct view_place {
+	u64 gpa;
+	u8 *hva;
+	u64 left;
+	u32 page_shift;
+};
+struct error *view_set_root(struct view *v, u64 address);
+struct error *view_set_direct_map(struct view *v, u64 start);
+struct error *view_translate(const struct view *v, u64 root, u64 address, bool walk,
+			     struct view_place *ret);
+struct error *view_read(const struct view *v, u64 root, u64 address, void *data, size_t size);
+struct error *view_write(const struct view *v, u64 root, u64 address, const void *data, size_t size);
+struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 *ret);
+struct error *view_write_scalar(const struct view *v, u64 address, u32 size, u64 value);
+struct error *view_read_string(const struct view *v, u64 root, u64 address, char *data, size_t max,
+			       size_t *length);
+]],
+}
+
+--- The headers, each after those that it needs.
+c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
+  "kernel/types.h", "kernel/view.h" }
+
+-- A struct can be declared once a process, and specs load the library again.
+if not pcall(ffi.typeof, "struct view") then
+  for _, header in ipairs(c.headers) do
+    ffi.cdef(c.declarations[header])
+  end
+end
+
+local C = ffi.C
+
+--- Raises a struct error * of C's as one of ours, and gives it back; NULL is fine.
+---@param err ffi.cdata* struct error *
+function c.check(err)
+  if err ~= nil then
+    local hint = C.error_hint(err)
+    local e = errors.new(ffi.string(C.error_code_name(C.error_code(err))), ffi.string(C.error_message(err)),
+      hint ~= nil and ffi.string(hint) or nil)
+    C.error_destroy(err)
+    error(e, 0)
+  end
+end
+
+--- What a function of C's writes into a struct buf: fill(buf) returns a struct error *.
+---@param fill fun(buf: ffi.cdata*): ffi.cdata*
+---@return string
+function c.text(fill)
+  local buf = ffi.new "struct buf"
+  local ok, e = pcall(function()
+    c.check(fill(buf))
+    c.check(C.buf_check(buf))
+    return ffi.string(buf.data, buf.size)
+  end)
+  C.buf_deinit(buf)
+  if not ok then
+    error(e, 0)
+  end
+  return e
+end
+
+return c
