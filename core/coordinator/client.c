@@ -165,6 +165,11 @@ u32 coordinator_expirations(const struct coordinator *c)
 	return __atomic_load_n(&c->expirations, __ATOMIC_SEQ_CST);
 }
 
+const u32 *coordinator_expirations_at(const struct coordinator *c)
+{
+	return &c->expirations;
+}
+
 void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *ctx)
 {
 	c->limit_hook = hook;
@@ -193,6 +198,23 @@ static struct error *look_at_regs(struct coordinator *c, void *arg)
 struct error *coordinator_get_regs(struct coordinator *c, u32 cpu, struct kvm_regs *regs, struct kvm_sregs *sregs)
 {
 	return coordinator_visit(c, look_at_regs, &(struct regs_look){ cpu, regs, sregs });
+}
+
+struct msr_look {
+	u32 cpu, index;
+	u64 *ret;
+};
+
+static struct error *look_at_msr(struct coordinator *c, void *arg)
+{
+	const struct msr_look *l = arg;
+
+	return machine_get_msr(c->machine, l->cpu, l->index, l->ret);
+}
+
+struct error *coordinator_get_msr(struct coordinator *c, u32 cpu, u32 index, u64 *ret)
+{
+	return coordinator_visit(c, look_at_msr, &(struct msr_look){ cpu, index, ret });
 }
 
 struct memory_look {

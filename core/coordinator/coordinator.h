@@ -71,12 +71,16 @@ MUST_CHECK struct error *coordinator_thaw(struct coordinator *c);
 bool coordinator_is_frozen(const struct coordinator *c);
 /* How often a limit has thawed the machine. Safe in a Lua hook. */
 u32 coordinator_expirations(const struct coordinator *c);
+/* Where that number is, as long as the coordinator: to be read at once. */
+const u32 *coordinator_expirations_at(const struct coordinator *c);
 /* hook(ctx) is called on the coordinator's thread when a limit thaws the machine. Before the start. */
 void coordinator_on_limit(struct coordinator *c, void (*hook)(void *ctx), void *ctx);
 
 /* These are for a machine that main has frozen; errors as coordinator_thaw(), and ERROR_INVALID for their own. */
 MUST_CHECK struct error *coordinator_get_regs(struct coordinator *c, u32 cpu, struct kvm_regs *regs,
 					      struct kvm_sregs *sregs);
+/* One model-specific register. */
+MUST_CHECK struct error *coordinator_get_msr(struct coordinator *c, u32 cpu, u32 index, u64 *ret);
 /* Guest-physical memory, RAM only. */
 MUST_CHECK struct error *coordinator_read_physical(struct coordinator *c, u64 gpa, void *data, size_t size);
 /* CRC-32 of all RAM. */

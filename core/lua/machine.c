@@ -34,6 +34,7 @@ struct lua_machine *machine_check_started(lua_State *L)
 
 	if (!lm->started)
 		bind_raise(L, error_create(ERROR_INVALID, "the machine has not been started"));
+	machine_update_view(lm);
 	return lm;
 }
 
@@ -112,7 +113,7 @@ static struct error *create(struct lua_machine *lm, const char *kernel, struct m
 	err = coordinator_create(lm->machine, timeout_ns, &lm->coordinator);
 	if (!err)
 		coordinator_on_limit(lm->coordinator, break_visit, NULL);
-	return err;
+	return err ? err : machine_open_view(lm);
 }
 
 /* Not a number is 0. */
@@ -222,6 +223,8 @@ static struct error *restore(struct lua_machine *lm, const struct image *image, 
 	if (!err)
 		coordinator_on_limit(lm->coordinator, break_visit, NULL);
 	if (!err)
+		err = machine_open_view(lm);
+	if (!err)
 		lm->touched_directory = image_touched_directory(image);
 	return err;
 }
@@ -272,6 +275,7 @@ static void release(struct lua_machine *lm)
 	if (lm->touched_directory >= 0)
 		close(lm->touched_directory);
 	lm->touched_directory = -1;
+	view_end(&lm->view);
 	coordinator_destroy(lm->coordinator);
 	machine_destroy(lm->machine);
 	lm->coordinator = NULL;
@@ -394,6 +398,7 @@ static int lua_machine_kill(lua_State *L)
 
 	if (lm->coordinator)
 		coordinator_kill(lm->coordinator);
+	view_thaw(&lm->view); // by its end
 	return 0;
 }
 
@@ -480,6 +485,7 @@ void bind_machine(lua_State *L)
 	lua_newtable(L);
 	luaL_register(L, NULL, methods);
 	luaL_register(L, NULL, machine_freeze_methods);
+	luaL_register(L, NULL, machine_view_methods);
 	lua_setfield(L, -2, "__index");
 	lua_pop(L, 1);
 	lua_pushcfunction(L, core_machine);

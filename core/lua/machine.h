@@ -8,12 +8,14 @@
 
 #include "base/buf.h"
 #include "coordinator/coordinator.h"
+#include "kernel/view.h"
 #include "lua/bind.h"
 
 struct lua_machine {
 	struct machine *machine; /* NULL once the result is there */
 	struct coordinator *coordinator;
 	bool started, ended;
+	struct view view; /* of its kernel; memory NULL before there is a machine, and after */
 	struct run_result result;
 	struct mail *mail; /* on its way to Lua */
 	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */
@@ -33,6 +35,15 @@ u64 machine_seconds_to_ns(double seconds);
 
 /* Whether a function that frozen() runs is to be ended, because the freeze limit has come. For a Lua hook. */
 bool machine_visit_is_over(lua_State *L);
+
+/* machine_view.c. The coordinator is there; until release(), the machine is looked at through it. */
+MUST_CHECK struct error *machine_open_view(struct lua_machine *lm);
+/*
+ * Brings the view up to what the coordinator says: a limit may have thawed the machine, or its end. Whatever asks the
+ * machine does so first, by machine_check_started().
+ */
+void machine_update_view(struct lua_machine *lm);
+extern const luaL_Reg machine_view_methods[];
 
 /* machine_freeze.c: its methods, ending with { NULL, NULL }. */
 extern const luaL_Reg machine_freeze_methods[];

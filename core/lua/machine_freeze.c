@@ -28,17 +28,36 @@ static u64 opt_limit(lua_State *L, int index, u64 fallback)
 	return machine_seconds_to_ns(seconds);
 }
 
+static struct error *freeze(struct lua_machine *lm, u64 limit_ns)
+{
+	// Before: the limit may come before anything else is done here.
+	u32 expirations = coordinator_expirations(lm->coordinator);
+	struct error *err = coordinator_freeze(lm->coordinator, limit_ns);
+
+	if (!err)
+		view_freeze(&lm->view, expirations);
+	return err;
+}
+
+static struct error *thaw(struct lua_machine *lm)
+{
+	struct error *err = coordinator_thaw(lm->coordinator);
+
+	machine_update_view(lm);
+	return err;
+}
+
 static int lua_machine_freeze(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
 
-	bind_check(L, coordinator_freeze(lm->coordinator, opt_limit(L, 2, UINT64_MAX)));
+	bind_check(L, freeze(lm, opt_limit(L, 2, UINT64_MAX)));
 	return 0;
 }
 
 static int lua_machine_thaw(lua_State *L)
 {
-	bind_check(L, coordinator_thaw(machine_check_started(L)->coordinator));
+	bind_check(L, thaw(machine_check_started(L)));
 	return 0;
 }
 
@@ -127,7 +146,7 @@ static int lua_machine_frozen(lua_State *L)
 		.outer = visits->innermost,
 	};
 
-	bind_check(L, coordinator_freeze(lm->coordinator, limit));
+	bind_check(L, freeze(lm, limit));
 	visits->innermost = &visit;
 
 	int failed = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
@@ -136,7 +155,7 @@ static int lua_machine_frozen(lua_State *L)
 
 	// fn may have ended the machine, or thawed it itself.
 	if (lm->coordinator)
-		error_destroy(coordinator_thaw(lm->coordinator));
+		error_destroy(thaw(lm));
 	if (visit_is_over(&visit))
 		bind_raise(L, error_create(ERROR_FREEZE_LIMIT, "freeze limit: the machine has been thawed"));
 	if (failed)
@@ -156,6 +175,16 @@ static int lua_machine_regs(lua_State *L)
 	lua_pushlstring(L, (const char *)&regs, sizeof(regs));
 	lua_pushlstring(L, (const char *)&sregs, sizeof(sregs));
 	return 2;
+}
+
+static int lua_machine_msr(lua_State *L)
+{
+	u64 value = 0;
+
+	bind_check(L, coordinator_get_msr(machine_check_started(L)->coordinator, bind_check_u32(L, 2),
+					  bind_check_u32(L, 3), &value));
+	lua_pushlstring(L, (const char *)&value, sizeof(value));
+	return 1;
 }
 
 static int lua_machine_step(lua_State *L)
@@ -306,8 +335,11 @@ static int lua_machine_save(lua_State *L)
 static int lua_machine_rewind(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
+	struct error *err = warm_rewind(lm->coordinator, image_check(L, 2));
 
-	bind_check(L, warm_rewind(lm->coordinator, image_check(L, 2)));
+	// Also after an error: what is left of it is not what was seen.
+	view_rewind(&lm->view);
+	bind_check(L, err);
 	return 0;
 }
 
@@ -352,6 +384,7 @@ const luaL_Reg machine_freeze_methods[] = {
 	{ "is_frozen", lua_machine_is_frozen },
 	{ "frozen", lua_machine_frozen },
 	{ "regs", lua_machine_regs },
+	{ "msr", lua_machine_msr },
 	{ "step", lua_machine_step },
 	{ "read_physical", lua_machine_read_physical },
 	{ "memory_crc", lua_machine_memory_crc },

@@ -119,6 +119,17 @@ struct error *machine_get_regs(struct machine *m, u32 cpu, struct kvm_regs *regs
 	return err;
 }
 
+struct error *machine_get_msr(struct machine *m, u32 cpu, u32 index, u64 *ret)
+{
+	struct kvm_msr_entry msr = { .index = index };
+	struct error *err = check_cpu(m, cpu);
+
+	if (!err)
+		err = vcpu_get_msrs(&m->vcpus[cpu].vcpu, &msr, 1);
+	*ret = msr.data;
+	return err;
+}
+
 const struct guest_memory *machine_memory(const struct machine *m)
 {
 	return &m->memory;

@@ -30,6 +30,8 @@ u64 machine_clock_ns(const struct machine *m);
 /* ERROR_INVALID: no such CPU. */
 MUST_CHECK struct error *machine_get_regs(struct machine *m, u32 cpu, struct kvm_regs *regs,
 					  struct kvm_sregs *sregs);
+/* Of one model-specific register; also ERROR_UNSUPPORTED, for one that this KVM does not tell. */
+MUST_CHECK struct error *machine_get_msr(struct machine *m, u32 cpu, u32 index, u64 *ret);
 const struct guest_memory *machine_memory(const struct machine *m);
 
 /*

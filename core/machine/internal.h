@@ -56,6 +56,7 @@ enum machine_stage {
 struct machine {
 	enum machine_stage stage;
 	struct topology topology;
+	struct placed_kernel kernel;
 	bool split_irqchip;
 	struct kvm kvm;
 	struct guest_memory memory;

@@ -53,18 +53,21 @@ static struct error *load_acpi(struct machine *m)
 struct error *machine_load_guest(struct machine *m, const struct machine_config *config, u64 *entry)
 {
 	const struct kernel_info *info = kernel_image_info(config->kernel);
-	struct kernel_place place;
-	struct error *err = place_kernel(m, config, &place);
+	const struct kernel_place *place = &m->kernel.place;
+	struct error *err = place_kernel(m, config, &m->kernel.place);
 
 	if (!err)
-		err = kernel_image_load(config->kernel, &m->memory, &place);
+		err = kernel_image_load(config->kernel, &m->memory, place);
 	if (err)
 		return err;
-	*entry = kernel_image_entry(config->kernel, &place);
+	m->kernel.link_virt = info->link_virt;
+	m->kernel.span = info->span;
+	m->kernel.levels = config->la57 ? 5 : 4;
+	*entry = kernel_image_entry(config->kernel, place);
 
 	struct boot_options boot = {
 		.kernel = {
-			.load_gpa = place.phys,
+			.load_gpa = place->phys,
 			.span = info->span,
 			.entry_gpa = *entry,
 			.setup_header = info->setup_header_size ? info->setup_header : NULL,

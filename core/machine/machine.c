@@ -317,6 +317,11 @@ u32 machine_cpus(const struct machine *m)
 	return m->vcpu_count;
 }
 
+const struct placed_kernel *machine_kernel(const struct machine *m)
+{
+	return &m->kernel;
+}
+
 int machine_ended_fd(const struct machine *m)
 {
 	return m->ended_fd;

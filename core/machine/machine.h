@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "device/virtio_console.h"
 #include "image/kernel.h"
+#include "kernel/view.h"
 #include "machine/textlog.h"
 #include "x86/cpuid.h"
 
@@ -65,6 +66,8 @@ bool machine_has_stop(const struct machine *m);
 void machine_set_detail(struct machine *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 u32 machine_cpus(const struct machine *m);
+/* Where its kernel was put, also of a machine that was saved. */
+const struct placed_kernel *machine_kernel(const struct machine *m);
 /* Readable once every vCPU has stopped for good. */
 int machine_ended_fd(const struct machine *m);
 /* Waits for that, and joins the threads. The machine's memory and devices stay until it is destroyed. */

@@ -12,7 +12,7 @@
 #include "x86/cpuid_compare.h"
 
 enum {
-	SAVED_VERSION = 1,
+	SAVED_VERSION = 2,
 	/* Of what was said on a serial port: for whoever looks at it after the restore. */
 	SAVED_TEXT_MAX = 64 << 10,
 	DEVICES_MAX = 10,
@@ -68,6 +68,10 @@ static void save_config(const struct machine *m, struct buf *out)
 	buf_put_u8(out, m->cpuid_options.steal_time);
 	buf_put_u8(out, m->cpuid_options.invariant_tsc);
 	buf_put_u8(out, m->cpuid_options.la57);
+	buf_put_u64(out, m->kernel.place.phys);
+	buf_put_u64(out, m->kernel.place.virt_slide);
+	buf_put_u64(out, m->kernel.link_virt);
+	buf_put_u64(out, m->kernel.span);
 	buf_put_u32(out, m->cpuid->nent);
 	buf_put(out, m->cpuid->entries, m->cpuid->nent * sizeof(m->cpuid->entries[0]));
 }
@@ -75,6 +79,7 @@ static void save_config(const struct machine *m, struct buf *out)
 struct saved_config {
 	struct topology topology;
 	struct cpuid_options options;
+	struct placed_kernel kernel;
 	const void *cpuid; /* of CPU 0: entries, wherever they lie in the bytes */
 	u32 cpuid_count;
 };
@@ -97,6 +102,11 @@ static struct error *load_config(struct reader *in, struct saved_config *ret)
 	ret->options.steal_time = reader_get_u8(in) != 0;
 	ret->options.invariant_tsc = (enum invariant_tsc)reader_get_u8(in);
 	ret->options.la57 = reader_get_u8(in) != 0;
+	ret->kernel.place.phys = reader_get_u64(in);
+	ret->kernel.place.virt_slide = reader_get_u64(in);
+	ret->kernel.link_virt = reader_get_u64(in);
+	ret->kernel.span = reader_get_u64(in);
+	ret->kernel.levels = ret->options.la57 ? 5 : 4;
 	ret->cpuid_count = reader_get_u32(in);
 	ret->cpuid = reader_take(in, ret->cpuid_count * sizeof(struct kvm_cpuid_entry2));
 
@@ -105,6 +115,12 @@ static struct error *load_config(struct reader *in, struct saved_config *ret)
 	if (!err && (!ret->cpuid || ret->options.invariant_tsc > INVARIANT_TSC_SHOWN))
 		err = error_create(ERROR_FORMAT, "a saved machine's kind makes no sense");
 	return err ? err : topology_check(t);
+}
+
+static bool is_same_kernel(const struct placed_kernel *a, const struct placed_kernel *b)
+{
+	return a->place.phys == b->place.phys && a->place.virt_slide == b->place.virt_slide &&
+	       a->link_virt == b->link_virt && a->span == b->span && a->levels == b->levels;
 }
 
 /* The vCPUs are there, and were shown what this host has. */
@@ -333,6 +349,7 @@ struct error *machine_create_saved(const struct saved_machine *saved, struct mac
 	if (err)
 		return err;
 	m->cpuid_options = config.options;
+	m->kernel = config.kernel;
 	err = machine_create_vcpus(m);
 	if (!err)
 		err = check_same_cpu(m, &config);
@@ -360,6 +377,9 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 
 	if (!err && !topology_is_same(&config.topology, &m->topology))
 		err = error_create(ERROR_INVALID, "the machine was saved with another topology");
+	// Who looks into it knows where its kernel is.
+	if (!err && !is_same_kernel(&config.kernel, &m->kernel))
+		err = error_create(ERROR_INVALID, "the machine was saved with another kernel, or elsewhere in its memory");
 	if (!err)
 		err = check_same_cpu(m, &config);
 	if (!err)

@@ -137,6 +137,18 @@ function machine:frozen(limit, fn, ...) end
 ---@return string regs, string sregs
 function machine:regs(cpu) end
 
+--- A model-specific register of a parked vCPU: 8 bytes, little-endian. Raises as regs(), and "unsupported"
+--- where KVM does not tell it.
+---@param cpu integer
+---@param index integer
+---@return string
+function machine:msr(cpu, index) end
+
+--- The struct view (core/kernel/view.h) of the machine's kernel, for LuaJIT's FFI to cast: there as long as
+--- this object, also before the start and after the end, when every access says so.
+---@return lightuserdata
+function machine:view() end
+
 --- Executes up to n instructions on one vCPU of a frozen machine; interrupts are held back meanwhile, and the
 --- others stay parked. Returns how many were executed: fewer when the vCPU halted or waits for its start.
 --- Raises as regs(), and "timeout" when one of them did not end within the limit.
