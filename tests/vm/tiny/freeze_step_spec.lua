@@ -203,6 +203,9 @@ describe("a step", function()
     refused("freeze-limit", machine.step, machine, 0, 1000000, 60)
     assert.is_true(machine:freeze_counts().periodic.busy <= 30)
     machine:test_hook("periodic", 0)
+    tiny_guest.wait_until(function() -- the last of them may be under way
+      return pcall(machine.frozen, machine, 0.2, function() end)
+    end)
     refused("running", machine.step, machine, 0, 1)
     refused("freeze-limit", machine.frozen, machine, 0.2, function()
       while true do
