@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel/orc.h"
+
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "image/vmlinux.h"
+
+enum {
+	MAX_ENTRY_SIZE = 8,
+	MAX_SECTIONS = 4096,
+	MAX_ENTRIES = 1 << 26,
+	MAX_NAMES = 1 << 20, /* bytes of section names */
+};
+
+#define MAX_SPREAD (1ULL << 30)
+
+/* Both tables lie behind the struct: count offsets from base, then count entries. */
+struct orc {
+	struct orc_layout layout;
+	u64 base; /* the first address */
+	u32 count;
+	u32 *offsets; /* ascending */
+	u8 *entries;
+};
+
+static struct error *damaged(const char *why)
+{
+	return error_create(ERROR_FORMAT, "the kernel's unwind tables are damaged (%s)", why);
+}
+
+static bool field_fits(const struct orc_field *f, u32 min_bits, u32 max_bits, u32 entry_size)
+{
+	return f->bits >= min_bits && f->bits <= max_bits && f->offset <= entry_size * 8 &&
+	       f->bits <= entry_size * 8 - f->offset;
+}
+
+struct error *orc_check_layout(const struct orc_layout *l)
+{
+	bool fits = l->size > 0 && l->size <= MAX_ENTRY_SIZE && field_fits(&l->sp_offset, 8, 32, l->size) &&
+		    field_fits(&l->bp_offset, 8, 32, l->size) && field_fits(&l->sp_reg, 4, 8, l->size) &&
+		    field_fits(&l->bp_reg, 4, 8, l->size) && field_fits(&l->type, 2, 8, l->size) &&
+		    field_fits(&l->signal, 0, 1, l->size) && field_fits(&l->end, 0, 1, l->size);
+
+	if (!fits || (!l->end.bits && l->type.bits < 3))
+		return error_create(ERROR_INVALID, "struct orc_entry of %u bytes has a layout that is not known", l->size);
+	return NULL;
+}
+
+static struct error *orc_allocate(u32 count, const struct orc_layout *layout, struct orc **ret)
+{
+	struct error *err = orc_check_layout(layout);
+
+	if (err)
+		return err;
+	if (!count || count > MAX_ENTRIES)
+		return damaged("a senseless number of entries");
+
+	size_t offsets = (size_t)count * sizeof(u32);
+	struct orc *orc = malloc(sizeof(*orc) + offsets + (size_t)count * layout->size);
+
+	if (!orc)
+		return error_no_memory();
+	*orc = (struct orc){ .layout = *layout, .count = count };
+	orc->offsets = (u32 *)(orc + 1);
+	orc->entries = (u8 *)(orc->offsets + count);
+	*ret = orc;
+	return NULL;
+}
+
+void orc_destroy(struct orc *orc)
+{
+	free(orc);
+}
+
+static void orc_cleanup(struct orc **orc)
+{
+	orc_destroy(*orc);
+}
+
+/* From offsets that are each relative to its own place, as in the image, to ones from the first address. */
+static struct error *orc_resolve(struct orc *orc, u64 ips_address)
+{
+	u64 before = 0;
+
+	for (u32 i = 0; i < orc->count; i++) {
+		u64 address = ips_address + 4ULL * i + (u64)(s64)(s32)orc->offsets[i];
+
+		if (!i)
+			orc->base = before = address;
+		if (address < before)
+			return damaged("not sorted");
+		if (address - orc->base >= MAX_SPREAD)
+			return damaged("spread over too much memory");
+		orc->offsets[i] = (u32)(address - orc->base);
+		before = address;
+	}
+	return NULL;
+}
+
+struct error *orc_create(const void *ips, u64 ips_address, const void *entries, u32 count,
+			 const struct orc_layout *layout, struct orc **ret)
+{
+	CLEANUP(orc_cleanup)
+	struct orc *orc = NULL;
+	struct error *err = orc_allocate(count, layout, &orc);
+
+	if (err)
+		return err;
+	memcpy(orc->offsets, ips, (size_t)count * sizeof(u32));
+	memcpy(orc->entries, entries, (size_t)count * layout->size);
+	err = orc_resolve(orc, ips_address);
+	if (err)
+		return err;
+	*ret = no_free(orc);
+	return NULL;
+}
+
+struct sections {
+	Elf64_Shdr *headers;
+	u32 count;
+	char *names; /* terminated */
+	size_t names_size;
+};
+
+static void sections_deinit(struct sections *s)
+{
+	free(s->headers);
+	free(s->names);
+}
+
+static bool inside(u64 offset, u64 size, u64 file_size)
+{
+	return offset <= file_size && size <= file_size - offset;
+}
+
+static struct error *sections_read(const struct kernel_image *image, struct sections *s)
+{
+	u64 file_size = kernel_image_size(image);
+	int fd = kernel_image_fd(image);
+	Elf64_Ehdr e;
+	struct error *err = vmlinux_read(fd, &e, sizeof(e), 0);
+
+	if (err || !e.e_shnum)
+		return err;
+
+	size_t size = (size_t)e.e_shnum * sizeof(Elf64_Shdr);
+
+	if (e.e_shentsize != sizeof(Elf64_Shdr) || e.e_shnum > MAX_SECTIONS || e.e_shstrndx >= e.e_shnum ||
+	    !inside(e.e_shoff, size, file_size))
+		return damaged("its section headers");
+	s->headers = malloc(size);
+	if (!s->headers)
+		return error_no_memory();
+	err = vmlinux_read(fd, s->headers, size, e.e_shoff);
+	if (err)
+		return err;
+
+	const Elf64_Shdr *names = &s->headers[e.e_shstrndx];
+
+	if (!inside(names->sh_offset, names->sh_size, file_size) || names->sh_size > MAX_NAMES)
+		return damaged("its sections' names");
+	s->names = calloc(1, names->sh_size + 1);
+	if (!s->names)
+		return error_no_memory();
+	s->names_size = names->sh_size;
+	s->count = e.e_shnum;
+	return vmlinux_read(fd, s->names, names->sh_size, names->sh_offset);
+}
+
+static const Elf64_Shdr *sections_find(const struct sections *s, const char *name)
+{
+	for (u32 i = 0; i < s->count; i++) {
+		const Elf64_Shdr *h = &s->headers[i];
+
+		if (h->sh_type == SHT_PROGBITS && h->sh_name < s->names_size && !strcmp(s->names + h->sh_name, name))
+			return h;
+	}
+	return NULL;
+}
+
+struct error *orc_create_image(const struct kernel_image *image, const struct orc_layout *layout, struct orc **ret)
+{
+	CLEANUP(sections_deinit)
+	struct sections sections = { 0 };
+	CLEANUP(orc_cleanup)
+	struct orc *orc = NULL;
+	struct error *err = sections_read(image, &sections);
+
+	if (err)
+		return err;
+
+	const Elf64_Shdr *ips = sections_find(&sections, ".orc_unwind_ip");
+	const Elf64_Shdr *entries = sections_find(&sections, ".orc_unwind");
+	u64 file_size = kernel_image_size(image);
+
+	if (!ips || !entries)
+		return error_create(ERROR_NOT_FOUND, "the kernel has no unwind tables (CONFIG_UNWINDER_ORC is off)");
+	if (!inside(ips->sh_offset, ips->sh_size, file_size) || !inside(entries->sh_offset, entries->sh_size, file_size))
+		return damaged("outside the file");
+
+	u64 count = ips->sh_size / sizeof(u32);
+
+	if (count > MAX_ENTRIES || ips->sh_size % sizeof(u32) || entries->sh_size != count * layout->size)
+		return damaged("of different lengths");
+	err = orc_allocate((u32)count, layout, &orc);
+	if (!err)
+		err = vmlinux_read(kernel_image_fd(image), orc->offsets, ips->sh_size, ips->sh_offset);
+	if (!err)
+		err = vmlinux_read(kernel_image_fd(image), orc->entries, entries->sh_size, entries->sh_offset);
+	if (!err)
+		err = orc_resolve(orc, ips->sh_addr);
+	if (err)
+		return err;
+	*ret = no_free(orc);
+	return NULL;
+}
+
+u32 orc_count(const struct orc *orc)
+{
+	return orc->count;
+}
+
+static u64 get_bits(u64 entry, const struct orc_field *f)
+{
+	return entry >> f->offset & ((1ULL << f->bits) - 1);
+}
+
+static s32 get_signed(u64 entry, const struct orc_field *f)
+{
+	u64 sign = 1ULL << (f->bits - 1);
+
+	return (s32)(s64)((get_bits(entry, f) ^ sign) - sign);
+}
+
+/* Before 6.4 an entry without a register for the stack pointer was either the end or nothing. */
+static enum orc_type old_type(u64 type, enum orc_register sp_reg, bool end)
+{
+	static const enum orc_type types[] = { ORC_CALL, ORC_REGS, ORC_REGS_PARTIAL };
+
+	if (sp_reg == ORC_UNDEFINED)
+		return end ? ORC_END : ORC_NONE;
+	return type < ARRAY_SIZE(types) ? types[type] : ORC_NONE;
+}
+
+static bool entry_decode(const struct orc *orc, u32 index, struct orc_entry *ret)
+{
+	const struct orc_layout *l = &orc->layout;
+	u64 entry = 0;
+
+	memcpy(&entry, orc->entries + (size_t)index * l->size, l->size);
+
+	u64 sp_reg = get_bits(entry, &l->sp_reg), bp_reg = get_bits(entry, &l->bp_reg);
+	u64 type = get_bits(entry, &l->type);
+
+	if (sp_reg >= ORC_REGISTERS || bp_reg >= ORC_REGISTERS)
+		return false;
+	ret->sp_reg = (enum orc_register)sp_reg;
+	ret->bp_reg = (enum orc_register)bp_reg;
+	ret->sp_offset = get_signed(entry, &l->sp_offset);
+	ret->bp_offset = get_signed(entry, &l->bp_offset);
+	if (l->end.bits)
+		ret->type = old_type(type, ret->sp_reg, get_bits(entry, &l->end));
+	else
+		ret->type = type <= ORC_REGS_PARTIAL ? (enum orc_type)type : ORC_NONE;
+	ret->signal = l->signal.bits ? get_bits(entry, &l->signal) :
+				       ret->type == ORC_REGS || ret->type == ORC_REGS_PARTIAL;
+	return ret->type != ORC_NONE;
+}
+
+/* The last one is where the code ends: what ends nothing has no code of its own. */
+void orc_range(const struct orc *orc, u64 *start, u64 *end)
+{
+	*start = orc->base;
+	*end = orc->base + orc->offsets[orc->count - 1];
+}
+
+bool orc_find(const struct orc *orc, u64 address, struct orc_entry *ret)
+{
+	u64 start, end;
+
+	orc_range(orc, &start, &end);
+	if (address < start || address >= end)
+		return false;
+
+	/* The last of those at or below it: [low] is one, [high] is not. */
+	u32 offset = (u32)(address - start), low = 0, high = orc->count;
+
+	while (high - low > 1) {
+		u32 middle = low + (high - low) / 2;
+
+		if (orc->offsets[middle] <= offset)
+			low = middle;
+		else
+			high = middle;
+	}
+	return entry_decode(orc, low, ret);
+}
