@@ -149,10 +149,12 @@ describe("a step", function()
   -- Wherever the freeze comes: in front of a HLT, halted, woken, in the interrupt's handler.
   it("into a halt, or past it, is no reason not to be woken", function()
     local machine = tiny_guest.start("warm", finally)
-    local halted, asked = 0, channel.new(machine)
+    local asked = channel.new(machine)
     for round = 1, 200 do
+      local steps = round % 2 == 0 and 10 or 100000
       machine:freeze()
-      halted = halted + (machine:step(0, 10) < 10 and 1 or 0)
+      -- Without interrupts the guest soon waits for one.
+      assert.is_true(machine:step(0, steps) < steps or steps == 10)
       machine:thaw()
       local answered
       asked:post(core.wire.OP_PING, "", {
@@ -164,7 +166,6 @@ describe("a step", function()
         return answered
       end), "round " .. round)
     end
-    assert.is_true(halted > 0)
   end)
 
   it("that ends the machine is the last; the end comes with the thaw", function()
