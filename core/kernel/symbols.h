@@ -15,7 +15,7 @@ struct symbol {
 	u64 address;
 	const char *name; /* the set's */
 	char kind; /* nm's letter: 't' 'T' code, 'd' 'D' data, 'b' 'B' BSS, 'r' 'R', 'V' 'W' weak, 'A' absolute ... */
-	bool moves; /* KASLR moves it with the image; false: an absolute one, a zero-based per-CPU offset (before 7.x) */
+	bool moves; /* KASLR moves it with the image; false: absolute, or a zero-based per-CPU offset (before 7.x) */
 };
 
 struct symbols;
@@ -28,7 +28,8 @@ MUST_CHECK struct error *symbols_create(const struct kernel_image *image, struct
 void symbols_destroy(struct symbols *s); /* NULL is allowed */
 
 /*
- * The same through a file of one's own (a cache): what symbols_write() appended to a buffer, mapped and checked.
+ * The same from a file of one's own (a cache): what symbols_write() put into it, and nothing else, mapped and checked.
+ * Nobody may write to the file as long as the set lives: a new one has to take its place.
  * ERROR_FORMAT: not such a file, another version, cut short or damaged.
  */
 MUST_CHECK struct error *symbols_open(int fd, struct symbols **ret);
@@ -44,7 +45,7 @@ struct symbol symbols_get(const struct symbols *s, u32 index);
  */
 u32 symbols_find(const struct symbols *s, const char *name, u32 *first);
 struct symbol symbols_named(const struct symbols *s, u32 place);
-/* The first, in alphabetical order, at or after prefix; for completion: go on with place + 1 while it has the prefix. */
+/* The place of the first at or after prefix, by strcmp(); for completion: place + 1 while it has the prefix. */
 u32 symbols_from(const struct symbols *s, const char *prefix);
 
 /*

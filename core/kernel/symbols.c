@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel/symbols.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernel/symbol_set.h"
+
+void symbols_destroy(struct symbols *s)
+{
+	if (!s)
+		return;
+	if (s->mapped)
+		munmap(s->header, s->header->size);
+	else
+		free(s->header);
+	free(s);
+}
+
+u32 symbols_count(const struct symbols *s)
+{
+	return s->header->count;
+}
+
+struct symbol symbols_get(const struct symbols *s, u32 index)
+{
+	return (struct symbol){
+		.address = s->a.addresses[index],
+		.name = s->a.pool + s->a.names[index],
+		.kind = (char)(s->a.kinds[index] & ~SYMBOL_MOVES),
+		.moves = s->a.kinds[index] & SYMBOL_MOVES,
+	};
+}
+
+static const char *name_at(const struct symbols *s, u32 place)
+{
+	return s->a.pool + s->a.names[s->a.places[place]];
+}
+
+/* The first place at or, when behind, after name. */
+static u32 find_place(const struct symbols *s, const char *name, bool behind)
+{
+	u32 low = 0, high = s->header->count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+		int order = strcmp(name_at(s, middle), name);
+
+		if (order < 0 || (behind && !order))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+u32 symbols_find(const struct symbols *s, const char *name, u32 *first)
+{
+	u32 from = find_place(s, name, false);
+	u32 to = find_place(s, name, true);
+
+	*first = from;
+	return to > from ? to - from : 0;
+}
+
+struct symbol symbols_named(const struct symbols *s, u32 place)
+{
+	return symbols_get(s, s->a.places[place]);
+}
+
+u32 symbols_from(const struct symbols *s, const char *prefix)
+{
+	return find_place(s, prefix, false);
+}
+
+/* The first index whose address is above. */
+static u32 find_above(const struct symbols *s, u64 address)
+{
+	u32 low = 0, high = s->header->count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (s->a.addresses[middle] <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool moves(const struct symbols *s, u32 index)
+{
+	return s->a.kinds[index] & SYMBOL_MOVES;
+}
+
+// Of several at one address the first is given, as the kernel itself does it in a backtrace.
+bool symbols_at(const struct symbols *s, u64 address, struct symbol *ret, u64 *end)
+{
+	u32 above = find_above(s, address), at = above;
+
+	if (address < s->header->image_start || address >= s->header->image_end)
+		return false;
+	while (at && !moves(s, at - 1))
+		at--;
+	if (!at--)
+		return false;
+	for (u32 i = at; i-- > 0 && s->a.addresses[i] == s->a.addresses[at];)
+		if (moves(s, i))
+			at = i;
+	*ret = symbols_get(s, at);
+	while (above < s->header->count && !moves(s, above))
+		above++;
+	*end = above < s->header->count ? s->a.addresses[above] : s->header->image_end;
+	return true;
+}
