@@ -17,6 +17,7 @@ enum {
 	HOLE_MIN = 256 << 10, /* each hole costs whoever maps the file two system calls */
 	NAME_TRIES = 100,
 	FILE_MODE = 0444, /* says that nobody is going to change it: it is mapped, not copied */
+	PRIVATE_MODE = 0400, /* until it is complete */
 };
 
 static struct error *write_all(int fd, const u8 *data, size_t size, off_t offset)
@@ -111,14 +112,14 @@ static char *temporary_name(const char *path, u32 attempt)
  */
 static struct error *create_file(const char *dir, const char *path, char **name, int *ret)
 {
-	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, FILE_MODE);
+	int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, PRIVATE_MODE);
 
 	for (u32 i = 0; fd < 0 && i < NAME_TRIES; i++) {
 		char CLEANUP_FREE *candidate = temporary_name(path, i);
 
 		if (!candidate)
 			return error_no_memory();
-		fd = open(candidate, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, FILE_MODE);
+		fd = open(candidate, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, PRIVATE_MODE);
 		if (fd >= 0)
 			*name = no_free(candidate);
 		else if (errno != EEXIST)
@@ -161,7 +162,7 @@ static struct error *sync_dir(const char *dir)
 	return NULL;
 }
 
-struct error *store_file(const char *path, const u8 *data, size_t size)
+struct error *store_written(const char *path, u32 mode, struct error *(*fill)(int fd, const void *arg), const void *arg)
 {
 	char CLEANUP(unlink_name) *name = NULL;
 	const char *slash = strrchr(path, '/');
@@ -175,11 +176,11 @@ struct error *store_file(const char *path, const u8 *data, size_t size)
 	err = create_file(dir, path, &name, &fd);
 	if (err)
 		return err;
-	err = write_sparse(fd, data, size);
+	err = fill(fd, arg);
 	if (err)
 		return error_with_context(err, "'%s'", path);
 	// Not by the mode at creation: that goes through the umask.
-	if (fchmod(fd, FILE_MODE) < 0 || fsync(fd) < 0)
+	if (fchmod(fd, mode) < 0 || fsync(fd) < 0)
 		return error_create_errno("cannot write '%s' to disk", path);
 	if (!name) {
 		err = give_name(fd, path, &name);
@@ -190,4 +191,23 @@ struct error *store_file(const char *path, const u8 *data, size_t size)
 		return error_create_errno("cannot create '%s'", path);
 	free(no_free(name));
 	return sync_dir(dir);
+}
+
+struct bytes {
+	const u8 *data;
+	size_t size;
+};
+
+static struct error *fill_with_bytes(int fd, const void *arg)
+{
+	const struct bytes *b = arg;
+
+	return write_sparse(fd, b->data, b->size);
+}
+
+struct error *store_file(const char *path, const u8 *data, size_t size)
+{
+	const struct bytes bytes = { data, size };
+
+	return store_written(path, FILE_MODE, fill_with_bytes, &bytes);
 }

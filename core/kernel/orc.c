@@ -45,7 +45,8 @@ struct error *orc_check_layout(const struct orc_layout *l)
 		    field_fits(&l->signal, 0, 1, l->size) && field_fits(&l->end, 0, 1, l->size);
 
 	if (!fits || (!l->end.bits && l->type.bits < 3))
-		return error_create(ERROR_INVALID, "struct orc_entry of %u bytes has a layout that is not known", l->size);
+		return error_create(ERROR_INVALID, "struct orc_entry of %u bytes has a layout that is not known",
+				    l->size);
 	return NULL;
 }
 
@@ -198,7 +199,8 @@ struct error *orc_create_image(const struct kernel_image *image, const struct or
 
 	if (!ips || !entries)
 		return error_create(ERROR_NOT_FOUND, "the kernel has no unwind tables (CONFIG_UNWINDER_ORC is off)");
-	if (!inside(ips->sh_offset, ips->sh_size, file_size) || !inside(entries->sh_offset, entries->sh_size, file_size))
+	if (!inside(ips->sh_offset, ips->sh_size, file_size) ||
+	    !inside(entries->sh_offset, entries->sh_size, file_size))
 		return damaged("outside the file");
 
 	u64 count = ips->sh_size / sizeof(u32);

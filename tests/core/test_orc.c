@@ -113,7 +113,12 @@ static void numbers_that_mean_nothing_are_no_entry(void **state)
 static void offsets_are_signed(void **state)
 {
 	const struct orc_code far[] = {
-		{ TEXT, { .type = ORC_CALL, .sp_reg = ORC_SP, .sp_offset = 32767, .bp_reg = ORC_BP, .bp_offset = -32768 } },
+		{ TEXT,
+		  { .type = ORC_CALL,
+		    .sp_reg = ORC_SP,
+		    .sp_offset = 32767,
+		    .bp_reg = ORC_BP,
+		    .bp_offset = -32768 } },
 		{ TEXT + 1, { .type = ORC_NONE } },
 	};
 	struct orc_entry entry;

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel/vmcore.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/procfs.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/interrupt.h"
+#include "image/store.h"
+
+enum {
+	PAGE = 4096,
+	CHUNK = 4 << 20, /* between two looks at whether to go on */
+	NOTE_ALIGN = 4,
+	FILE_MODE = 0600, /* all that the guest knows is in it */
+};
+
+/*
+ * What QEMU puts into its dumps for each CPU: a note of that name tells crash that the machine was stopped from
+ * outside, so that it takes the registers of every CPU from the file, and does not look for a crashed one.
+ */
+struct qemu_segment {
+	u32 selector, limit, flags, pad;
+	u64 base;
+};
+
+struct qemu_cpu {
+	u32 version; /* 1 */
+	u32 size;
+	u64 rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
+	u64 r8, r9, r10, r11, r12, r13, r14, r15;
+	u64 rip, rflags;
+	struct qemu_segment cs, ds, es, fs, gs, ss;
+	struct qemu_segment ldt, tr, gdt, idt;
+	u64 cr[5];
+	u64 kernel_gs_base;
+};
+
+static void put_note(struct buf *b, const char *name, u32 type, const void *data, size_t size)
+{
+	Elf64_Nhdr header = { .n_namesz = (u32)strlen(name) + 1, .n_descsz = (u32)size, .n_type = type };
+
+	buf_put(b, &header, sizeof(header));
+	buf_put(b, name, header.n_namesz);
+	buf_align(b, NOTE_ALIGN);
+	buf_put(b, data, size);
+	buf_align(b, NOTE_ALIGN);
+}
+
+static void put_prstatus(struct buf *b, const struct vmcore_cpu *cpu)
+{
+	const struct kvm_regs *r = &cpu->regs;
+	const struct kvm_sregs *s = &cpu->sregs;
+	/* struct user_regs_struct. orig_rax is no system call's number: they were stopped, and are in none of ours. */
+	const u64 regs[] = { r->r15, r->r14, r->r13, r->r12, r->rbp, r->rbx, r->r11, r->r10, r->r9,
+			     r->r8, r->rax, r->rcx, r->rdx, r->rsi, r->rdi, UINT64_MAX, r->rip, s->cs.selector,
+			     r->rflags, r->rsp, s->ss.selector, s->fs.base, s->gs.base, s->ds.selector,
+			     s->es.selector, s->fs.selector, s->gs.selector };
+	struct elf_prstatus status = { .pr_pid = (pid_t)cpu->pid };
+
+	_Static_assert(sizeof(regs) == sizeof(status.pr_reg), "the general registers of a core file");
+	memcpy(&status.pr_reg, regs, sizeof(regs));
+	put_note(b, "CORE", NT_PRSTATUS, &status, sizeof(status));
+}
+
+/* flags: as the second word of a segment descriptor has them. */
+static struct qemu_segment qemu_segment(const struct kvm_segment *s)
+{
+	return (struct qemu_segment){
+		.selector = s->selector,
+		.limit = s->limit,
+		.flags = (u32)s->type << 8 | (u32)s->s << 12 | (u32)s->dpl << 13 | (u32)s->present << 15 |
+			 (u32)s->avl << 20 | (u32)s->l << 21 | (u32)s->db << 22 | (u32)s->g << 23,
+		.base = s->base,
+	};
+}
+
+static void put_qemu_cpu(struct buf *b, const struct vmcore_cpu *cpu)
+{
+	const struct kvm_regs *r = &cpu->regs;
+	const struct kvm_sregs *s = &cpu->sregs;
+	const struct qemu_cpu q = {
+		.version = 1,
+		.size = sizeof(q),
+		.rax = r->rax,
+		.rbx = r->rbx,
+		.rcx = r->rcx,
+		.rdx = r->rdx,
+		.rsi = r->rsi,
+		.rdi = r->rdi,
+		.rsp = r->rsp,
+		.rbp = r->rbp,
+		.r8 = r->r8,
+		.r9 = r->r9,
+		.r10 = r->r10,
+		.r11 = r->r11,
+		.r12 = r->r12,
+		.r13 = r->r13,
+		.r14 = r->r14,
+		.r15 = r->r15,
+		.rip = r->rip,
+		.rflags = r->rflags,
+		.cs = qemu_segment(&s->cs),
+		.ds = qemu_segment(&s->ds),
+		.es = qemu_segment(&s->es),
+		.fs = qemu_segment(&s->fs),
+		.gs = qemu_segment(&s->gs),
+		.ss = qemu_segment(&s->ss),
+		.ldt = qemu_segment(&s->ldt),
+		.tr = qemu_segment(&s->tr),
+		.gdt = { .limit = s->gdt.limit, .base = s->gdt.base },
+		.idt = { .limit = s->idt.limit, .base = s->idt.base },
+		.cr = { s->cr0, 0, s->cr2, s->cr3, s->cr4 },
+		.kernel_gs_base = cpu->kernel_gs_base,
+	};
+
+	put_note(b, "QEMU", 0, &q, sizeof(q));
+}
+
+static void put_notes(struct buf *b, const struct vmcore *v)
+{
+	for (u32 i = 0; i < v->cpu_count; i++)
+		put_prstatus(b, &v->cpus[i]);
+	for (u32 i = 0; i < v->cpu_count; i++)
+		put_qemu_cpu(b, &v->cpus[i]);
+	put_note(b, "VMCOREINFO", 0, v->info, v->info_size);
+}
+
+static void put_file_header(struct buf *b, const struct vmcore *v)
+{
+	const Elf64_Ehdr header = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_CORE,
+		.e_machine = EM_X86_64,
+		.e_version = EV_CURRENT,
+		.e_phoff = sizeof(header),
+		.e_ehsize = sizeof(header),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = (u16)(1 + v->memory->region_count),
+	};
+
+	buf_put(b, &header, sizeof(header));
+}
+
+/*
+ * The segments' own alignment is said to be 0, although they lie on pages: by that crash tells a kernel's memory from
+ * the format that came before it.
+ */
+static void put_segments(struct buf *b, const struct vmcore *v, u64 notes_at, u64 notes_size, u64 memory_at)
+{
+	const Elf64_Phdr notes = {
+		.p_type = PT_NOTE, .p_offset = notes_at, .p_filesz = notes_size, .p_memsz = notes_size
+	};
+
+	buf_put(b, &notes, sizeof(notes));
+	for (u32 i = 0; i < v->memory->region_count; i++) {
+		const struct guest_region *r = &v->memory->regions[i];
+		const Elf64_Phdr load = {
+			.p_type = PT_LOAD,
+			.p_flags = PF_R | PF_W | PF_X,
+			.p_offset = memory_at,
+			.p_vaddr = v->page_offset + r->gpa,
+			.p_paddr = r->gpa,
+			.p_filesz = r->size,
+			.p_memsz = r->size,
+		};
+
+		buf_put(b, &load, sizeof(load));
+		memory_at += r->size;
+	}
+}
+
+static u64 memory_size(const struct vmcore *v)
+{
+	u64 size = 0;
+
+	for (u32 i = 0; i < v->memory->region_count; i++)
+		size += v->memory->regions[i].size;
+	return size;
+}
+
+/* All that comes before the memory, filled up to a page. */
+static struct error *make_head(const struct vmcore *v, struct buf *b)
+{
+	u64 notes_at = sizeof(Elf64_Ehdr) + (1 + (u64)v->memory->region_count) * sizeof(Elf64_Phdr);
+	struct buf notes = BUF_INIT;
+
+	put_notes(&notes, v);
+	put_file_header(b, v);
+	put_segments(b, v, notes_at, notes.size, ALIGN_UP(notes_at + notes.size, PAGE));
+	buf_put(b, notes.data, notes.size);
+	buf_align(b, PAGE);
+
+	struct error *err = buf_check(&notes);
+
+	buf_deinit(&notes);
+	return err ? err : buf_check(b);
+}
+
+u64 vmcore_size(const struct vmcore *v)
+{
+	struct buf head = BUF_INIT;
+	struct error *err = make_head(v, &head);
+	u64 size = err ? 0 : head.size + memory_size(v);
+
+	error_destroy(err);
+	buf_deinit(&head);
+	return size;
+}
+
+static struct error *write_all(int fd, const u8 *data, size_t size, u64 offset)
+{
+	for (size_t done = 0; done < size;) {
+		ssize_t n = pwrite(fd, data + done, size - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_create_errno("cannot write %zu bytes", size - done);
+		done += (size_t)n;
+	}
+	return NULL;
+}
+
+static bool is_zero(const u8 *page)
+{
+	static const u8 zero[PAGE];
+
+	return !memcmp(page, zero, PAGE);
+}
+
+/* Runs of pages that are not zero. */
+static struct error *write_chunk(int fd, const u8 *data, size_t size, u64 offset)
+{
+	for (size_t at = 0, start = 0; at < size; start = at) {
+		while (at < size && !is_zero(data + at))
+			at += PAGE;
+
+		struct error *err = write_all(fd, data + start, at - start, offset + start);
+
+		if (err)
+			return err;
+		while (at < size && is_zero(data + at))
+			at += PAGE;
+	}
+	return NULL;
+}
+
+static struct error *check_going_on(const struct vmcore *v, u64 done, u64 total)
+{
+	if (interrupt_signal())
+		return interrupt_error();
+	return v->progress ? v->progress(done, total, v->arg) : NULL;
+}
+
+static struct error *write_memory(const struct vmcore *v, int fd, u64 offset)
+{
+	u64 done = 0, total = memory_size(v);
+
+	for (u32 i = 0; i < v->memory->region_count; i++) {
+		const struct guest_region *r = &v->memory->regions[i];
+
+		for (u64 at = 0; at < r->size; at += CHUNK) {
+			u64 size = r->size - at < CHUNK ? r->size - at : CHUNK;
+			struct error *err = check_going_on(v, done, total);
+
+			if (!err)
+				err = write_chunk(fd, r->hva + at, size, offset + done);
+			if (err)
+				return err;
+			done += size;
+		}
+	}
+	return check_going_on(v, done, total);
+}
+
+struct error *vmcore_write(const struct vmcore *v, int fd)
+{
+	struct buf CLEANUP(buf_deinit) head = BUF_INIT;
+
+	if (!v->cpu_count || !v->info_size)
+		return error_create(ERROR_INVALID, "a core file without %s is of no use",
+				    v->cpu_count ? "VMCOREINFO" : "CPUs");
+
+	struct error *err = make_head(v, &head);
+
+	if (err)
+		return err;
+	if (ftruncate(fd, (off_t)(head.size + memory_size(v))) < 0)
+		return error_create_errno("cannot make it %llu bytes long",
+					  (unsigned long long)(head.size + memory_size(v)));
+	err = write_all(fd, head.data, head.size, 0);
+	return err ? err : write_memory(v, fd, head.size);
+}
+
+static struct error *fill(int fd, const void *arg)
+{
+	return vmcore_write(arg, fd);
+}
+
+struct error *vmcore_save(const struct vmcore *v, const char *path)
+{
+	return store_written(path, FILE_MODE, fill, v);
+}
