@@ -36,7 +36,8 @@ static void look_up(const struct orc *orc)
 	orc_range(orc, &start, &end);
 
 	const u64 length = end - start;
-	const u64 addresses[] = { 0, start - 1, start, start + length / 3, start + length / 2, end - 1, end, UINT64_MAX };
+	const u64 addresses[] = { 0, start - 1, start, start + length / 3, start + length / 2,
+				  end - 1, end, UINT64_MAX };
 
 	if (end < start && length >= 1ULL << 30)
 		abort();

@@ -92,7 +92,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	const struct unwind_table tables[] = { { orc, 0 } };
 	const struct unwind_stack stacks[] = { { STACK_A, STACK_A + STACK }, { STACK_B, STACK_B + STACK } };
 	u8 how = reader_get_u8(&r);
-	struct unwind u = { .view = &view, .tables = tables, .table_count = 1, .stacks = stacks, .stack_count = how % 3 };
+	const struct unwind u = {
+		.view = &view, .tables = tables, .table_count = 1, .stacks = stacks, .stack_count = how % 3
+	};
 	const struct unwind_start start = {
 		.ip = take_word(&r),
 		.sp = take_word(&r),
