@@ -149,6 +149,14 @@ function machine:msr(cpu, index) end
 ---@return lightuserdata
 function machine:view() end
 
+--- Writes a frozen machine as an ELF core file for crash and drgn; path is there whole or not at all. Raises
+--- "unsupported" (the view does not know the kernel's direct map yet), "os" (disk full), "interrupted", and as
+--- regs().
+---@param path string
+---@param info string the text of the kernel's VMCOREINFO
+---@param pids integer[] of the task that each CPU runs
+function machine:dump(path, info, pids) end
+
 --- Executes up to n instructions on one vCPU of a frozen machine; interrupts are held back meanwhile, and the
 --- others stay parked. Returns how many were executed: fewer when the vCPU halted or waits for its start.
 --- Raises as regs(), and "timeout" when one of them did not end within the limit.
