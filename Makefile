@@ -18,6 +18,8 @@ DOCDIR  ?= $(PREFIX)/share/doc/ktstr
 # The kernel of `make demo` and `make check`, and all that `make check-all` boots.
 DEMO_KERNEL ?= 7.3
 ALL_KERNELS ?= 6.1 6.12 7.2 7.3
+# Whose source and types the BPF programs are built with that tests load; they run on the others, too.
+BPF_KERNEL ?= 7.3
 FUZZ_SECONDS ?= 60
 
 # A folder of core/ includes only from folders before it in this list.
@@ -169,6 +171,17 @@ kernels: all
 		$(KTSTR) kernel path $$v >/dev/null 2>&1 || $(KTSTR) kernel get debian:$$v || exit; \
 	done
 
+## bpf: build the BPF programs that tests load, with a scheduler of the kernel's own
+bpf:
+	@scripts/setup bpf
+	@$(AGAIN) kernels KERNELS=$(BPF_KERNEL)
+	@linux=$$(scripts/linux-source $(BPF_KERNEL)) && vmlinux=$$($(KTSTR) kernel path $(BPF_KERNEL) vmlinux) && \
+		$(AGAIN) -f guest/scx/Makefile BUILD=$(BUILD) LINUX=$$linux VMLINUX=$$vmlinux
+
+# Other distributions may lack the compiler: the specs that need one of these programs are pending there.
+bpf-if-possible:
+	@if scripts/setup bpf; then $(AGAIN) bpf; fi
+
 ## demo: set up, build, fetch a kernel, boot it and judge its scheduler from a Lua script
 demo: setup
 	@$(AGAIN) all
@@ -179,6 +192,7 @@ demo: setup
 check: setup
 	@$(AGAIN) all tests
 	@$(AGAIN) kernels KERNELS=$(DEMO_KERNEL)
+	@$(AGAIN) bpf-if-possible
 	@BUILD=$(BUILD) KTSTR_KERNEL=$${KTSTR_KERNEL:-$(DEMO_KERNEL)} scripts/run-tests core lua tiny stock
 
 ## check-all: everything: all kernels, the long tests, sanitizers, fuzzing, lint
@@ -186,6 +200,7 @@ check-all: setup
 	@scripts/setup lint
 	@$(AGAIN) all tests asan ubsan tsan fuzzers
 	@$(AGAIN) kernels KERNELS="$(ALL_KERNELS)"
+	@$(AGAIN) bpf-if-possible
 	@BUILD=$(BUILD) ALL_KERNELS="$(ALL_KERNELS)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-tests lint core \
 		asan ubsan tsan tiny-asan tiny-ubsan tiny-tsan fuzz lua tiny tiny-long helper stock-all stock-long stock-execs
 
@@ -283,12 +298,12 @@ uninstall:
 	rm -rf $(DESTDIR)$(DATADIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(DOCDIR)
 
 ## clean: remove what was built
-## variables: BUILD, DEMO_KERNEL, ALL_KERNELS, FUZZ_SECONDS; V=1 shows whole commands
+## variables: BUILD, DEMO_KERNEL, ALL_KERNELS, BPF_KERNEL, FUZZ_SECONDS; V=1 shows whole commands
 clean:
 	rm -rf $(BUILD) build-*
 
 -include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(CAPTURE_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
-.PHONY: force all guest tests help setup kernels demo check check-all check-core asan ubsan tsan fuzz fuzzers \
-        fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean
+.PHONY: force all guest tests help setup kernels bpf bpf-if-possible demo check check-all check-core asan ubsan tsan \
+        fuzz fuzzers fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean
 .DELETE_ON_ERROR:
