@@ -71,6 +71,7 @@ local function from_tree(path)
   local release = (files.read(path .. "/include/config/kernel.release") or ""):match "%S+"
   return {
     path = bzimage or vmlinux,
+    tree = path,
     bzimage = bzimage,
     vmlinux = vmlinux,
     release = release or require("ktstr.core").kernel_info(bzimage or vmlinux).release,
@@ -101,12 +102,12 @@ local function from_path(spec)
     errors.refuse("not-found", ("there is no kernel '%s'"):format(spec),
       "give a cached version (see 'ktstr kernel list'), a bzImage, a vmlinux or a kernel build tree")
   end
-  local kernel
-  if files.is_directory(path) then
-    kernel = from_tree(path)
-  else
-    kernel = from_file(path)
+  -- With its modules, which a file alone does not tell of.
+  local kernel = cache.holding(path)
+  if kernel then
+    return kernel
   end
+  kernel = files.is_directory(path) and from_tree(path) or from_file(path)
   kernel.version = kernel.release and version.upstream(kernel.release)
   kernel.source = spec
   return kernel

@@ -72,7 +72,7 @@ end
 ---@class ktstr.Plan
 ---@field given ktstr.BootOptions what decides over the rest; plain values
 ---@field topology ktstr.Topology
----@field kernel { path: string, release: string|nil, modules: string|nil }
+---@field kernel { path: string, tree: string|nil, release: string|nil, modules: string|nil }
 ---@field modules ktstr.Module[] to be loaded
 ---@field module_paths string[] where they are in the guest
 ---@field parts ktstr.initramfs.Part[] of the initramfs
@@ -127,7 +127,7 @@ function plan.of(given)
   }
   local cmdline = given.cmdline and given.cmdline ~= "" and CMDLINE .. " " .. given.cmdline or CMDLINE
   local deciding = plan.deciding(given)
-  deciding.kernel = kernel.path
+  deciding.kernel = kernel.tree or kernel.path
   return {
     given = deciding,
     topology = t,

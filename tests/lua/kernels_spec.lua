@@ -257,6 +257,16 @@ describe("a kernel given by its path", function()
     assert.equal("7.3.0-mine+", kernel.release)
   end)
 
+  it("keeps what the cache has beside it, when it is there", function()
+    local directory = add_kernel("6.1.0-56-cloud-amd64", "6.1.192-2")
+    for _, name in ipairs { "vmlinux", "bzImage" } do
+      local kernel = kernels.resolve(directory .. "/" .. name)
+      assert.equal(directory .. "/" .. name, kernel.path)
+      assert.equal(directory .. "/modules", kernel.modules)
+      assert.equal("6.1.0-56-cloud-amd64", kernel.release)
+    end
+  end)
+
   it("that is not there, not built or not a kernel is refused with the remedy", function()
     local err = raised(kernels.resolve, box.directory .. "/nothing")
     assert.equal("not-found", err.code)

@@ -106,6 +106,18 @@ function cache.kernels(wanted)
   return kernels
 end
 
+--- The cached kernel whose image a file is, in whatever cache it lies.
+---@param path string without symbolic links
+---@return ktstr.kernels.kernel|nil
+function cache.holding(path)
+  local directory, release, name = path:match "^(.*/([^/]+))/([^/]+)$"
+  local kernel = (name == "bzImage" or name == "vmlinux") and load_kernel(directory, release) or nil
+  if kernel then
+    kernel.path = path
+  end
+  return kernel
+end
+
 --- The first of cache.kernels(), without a look at the others' files.
 ---@param wanted nil|fun(kernel: ktstr.kernels.kernel): boolean
 ---@return ktstr.kernels.kernel|nil
