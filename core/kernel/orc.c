@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel/orc.h"
 
-#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "image/vmlinux.h"
 
 enum {
 	MAX_ENTRY_SIZE = 8,
-	MAX_SECTIONS = 4096,
 	MAX_ENTRIES = 1 << 26,
-	MAX_NAMES = 1 << 20, /* bytes of section names */
 };
 
 #define MAX_SPREAD (1ULL << 30)
@@ -113,107 +109,6 @@ struct error *orc_create(const void *ips, u64 ips_address, const void *entries, 
 	memcpy(orc->offsets, ips, (size_t)count * sizeof(u32));
 	memcpy(orc->entries, entries, (size_t)count * layout->size);
 	err = orc_resolve(orc, ips_address);
-	if (err)
-		return err;
-	*ret = no_free(orc);
-	return NULL;
-}
-
-struct sections {
-	Elf64_Shdr *headers;
-	u32 count;
-	char *names; /* terminated */
-	size_t names_size;
-};
-
-static void sections_deinit(struct sections *s)
-{
-	free(s->headers);
-	free(s->names);
-}
-
-static bool inside(u64 offset, u64 size, u64 file_size)
-{
-	return offset <= file_size && size <= file_size - offset;
-}
-
-static struct error *sections_read(const struct kernel_image *image, struct sections *s)
-{
-	u64 file_size = kernel_image_size(image);
-	int fd = kernel_image_fd(image);
-	Elf64_Ehdr e;
-	struct error *err = vmlinux_read(fd, &e, sizeof(e), 0);
-
-	if (err || !e.e_shnum)
-		return err;
-
-	size_t size = (size_t)e.e_shnum * sizeof(Elf64_Shdr);
-
-	if (e.e_shentsize != sizeof(Elf64_Shdr) || e.e_shnum > MAX_SECTIONS || e.e_shstrndx >= e.e_shnum ||
-	    !inside(e.e_shoff, size, file_size))
-		return damaged("its section headers");
-	s->headers = malloc(size);
-	if (!s->headers)
-		return error_no_memory();
-	err = vmlinux_read(fd, s->headers, size, e.e_shoff);
-	if (err)
-		return err;
-
-	const Elf64_Shdr *names = &s->headers[e.e_shstrndx];
-
-	if (!inside(names->sh_offset, names->sh_size, file_size) || names->sh_size > MAX_NAMES)
-		return damaged("its sections' names");
-	s->names = calloc(1, names->sh_size + 1);
-	if (!s->names)
-		return error_no_memory();
-	s->names_size = names->sh_size;
-	s->count = e.e_shnum;
-	return vmlinux_read(fd, s->names, names->sh_size, names->sh_offset);
-}
-
-static const Elf64_Shdr *sections_find(const struct sections *s, const char *name)
-{
-	for (u32 i = 0; i < s->count; i++) {
-		const Elf64_Shdr *h = &s->headers[i];
-
-		if (h->sh_type == SHT_PROGBITS && h->sh_name < s->names_size && !strcmp(s->names + h->sh_name, name))
-			return h;
-	}
-	return NULL;
-}
-
-struct error *orc_create_image(const struct kernel_image *image, const struct orc_layout *layout, struct orc **ret)
-{
-	CLEANUP(sections_deinit)
-	struct sections sections = { 0 };
-	CLEANUP(orc_cleanup)
-	struct orc *orc = NULL;
-	struct error *err = sections_read(image, &sections);
-
-	if (err)
-		return err;
-
-	const Elf64_Shdr *ips = sections_find(&sections, ".orc_unwind_ip");
-	const Elf64_Shdr *entries = sections_find(&sections, ".orc_unwind");
-	u64 file_size = kernel_image_size(image);
-
-	if (!ips || !entries)
-		return error_create(ERROR_NOT_FOUND, "the kernel has no unwind tables (CONFIG_UNWINDER_ORC is off)");
-	if (!inside(ips->sh_offset, ips->sh_size, file_size) ||
-	    !inside(entries->sh_offset, entries->sh_size, file_size))
-		return damaged("outside the file");
-
-	u64 count = ips->sh_size / sizeof(u32);
-
-	if (count > MAX_ENTRIES || ips->sh_size % sizeof(u32) || entries->sh_size != count * layout->size)
-		return damaged("of different lengths");
-	err = orc_allocate((u32)count, layout, &orc);
-	if (!err)
-		err = vmlinux_read(kernel_image_fd(image), orc->offsets, ips->sh_size, ips->sh_offset);
-	if (!err)
-		err = vmlinux_read(kernel_image_fd(image), orc->entries, entries->sh_size, entries->sh_offset);
-	if (!err)
-		err = orc_resolve(orc, ips->sh_addr);
 	if (err)
 		return err;
 	*ret = no_free(orc);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The ORC tables of a kernel image or of a module: how to find a caller's stack and frame pointer from an address.
- * Depends on base and image. Addresses are those of the tables: an image's are link addresses, a module's its own.
+ * Depends on base. Addresses are those that the tables were given.
  * A table never changes once it is made. Whatever bytes it was made of, a lookup ends in O(log n) and within them.
  */
 #ifndef KERNEL_ORC_H
@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "base/types.h"
-#include "image/kernel.h"
 
 /* Bits from an entry's first; bits 0: the kernel has no such field. */
 struct orc_field {
@@ -62,15 +61,9 @@ struct orc;
 MUST_CHECK struct error *orc_check_layout(const struct orc_layout *layout);
 
 /*
- * From the image's sections .orc_unwind_ip and .orc_unwind. ERROR_NOT_FOUND: it has none (built for frame pointers);
- * ERROR_FORMAT: they are damaged.
- */
-MUST_CHECK struct error *orc_create_image(const struct kernel_image *image, const struct orc_layout *layout,
-					  struct orc **ret);
-
-/*
- * From a copy of both tables, as a module has them in its memory: ips_address is where the first of its count 32-bit
- * offsets lies there, and each is relative to itself. ERROR_FORMAT: not sorted, or spread over more than 1 GiB.
+ * From both tables as an image (__start_orc_unwind_ip, __start_orc_unwind) or a module (struct mod_arch_specific) has
+ * them; they are copied. ips_address is where the first of its count 32-bit offsets lies, and each is relative to
+ * itself: given as linked, all addresses are. ERROR_FORMAT: not sorted, or spread over more than 1 GiB.
  */
 MUST_CHECK struct error *orc_create(const void *ips, u64 ips_address, const void *entries, u32 count,
 				    const struct orc_layout *layout, struct orc **ret);
