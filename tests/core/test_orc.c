@@ -266,12 +266,8 @@ static void check_image(const char *path)
 
 static void the_tables_of_real_kernels_are_read(void **state)
 {
-	glob_t kernels = find_cached_kernels();
+	glob_t kernels = cached_kernels_find();
 
-	if (!kernels.gl_pathc) {
-		print_message("skipped: no kernel in the cache\n");
-		skip();
-	}
 	for (size_t i = 0; i < kernels.gl_pathc; i++)
 		check_image(kernels.gl_pathv[i]);
 	globfree(&kernels);
