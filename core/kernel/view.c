@@ -26,13 +26,21 @@ static void next_generation(struct view *v)
 		v->generation = 1;
 }
 
+bool placed_kernel_fits(const struct placed_kernel *kernel, const struct guest_memory *memory)
+{
+	u64 slide = kernel->place.virt_slide;
+
+	return guest_memory_at(memory, kernel->place.phys, kernel->span) &&
+	       slide <= UINT64_MAX - kernel->link_virt &&
+	       kernel->span <= UINT64_MAX - kernel->link_virt - slide;
+}
+
 struct error *view_init(struct view *v, const struct guest_memory *memory, const struct placed_kernel *kernel)
 {
 	u64 start = kernel->link_virt + kernel->place.virt_slide;
-	u8 *hva = guest_memory_at(memory, kernel->place.phys, kernel->span);
 
 	*v = (struct view){ .generation = 1 };
-	if (!hva || start > UINT64_MAX - kernel->span)
+	if (!placed_kernel_fits(kernel, memory))
 		return error_create(ERROR_INVALID, "a kernel of 0x%llx bytes at 0x%llx, 0x%llx is not in the memory",
 				    (ull)kernel->span, (ull)kernel->place.phys, (ull)start);
 	v->memory = memory;
@@ -42,7 +50,7 @@ struct error *view_init(struct view *v, const struct guest_memory *memory, const
 		.start = start,
 		.size = kernel->span,
 		.gpa = kernel->place.phys,
-		.hva = hva,
+		.hva = guest_memory_at(memory, kernel->place.phys, kernel->span),
 	};
 	return NULL;
 }

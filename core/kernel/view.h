@@ -21,6 +21,9 @@ struct placed_kernel {
 	u32 levels; /* 4 or 5 */
 };
 
+/* Whether all of it is in that memory, and in the address space. */
+bool placed_kernel_fits(const struct placed_kernel *kernel, const struct guest_memory *memory);
+
 /* A range of kernel addresses that lies in guest memory as it is: no walk is needed. size 0: there is none. */
 struct view_range {
 	u64 start, size;

@@ -350,7 +350,10 @@ struct error *machine_create_saved(const struct saved_machine *saved, struct mac
 		return err;
 	m->cpuid_options = config.options;
 	m->kernel = config.kernel;
-	err = machine_create_vcpus(m);
+	if (!placed_kernel_fits(&m->kernel, &m->memory))
+		err = error_create(ERROR_FORMAT, "a saved machine's kernel is not in its memory");
+	if (!err)
+		err = machine_create_vcpus(m);
 	if (!err)
 		err = check_same_cpu(m, &config);
 	if (!err)

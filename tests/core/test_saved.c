@@ -323,6 +323,82 @@ static void without_its_memory_no_machine_is_made(void **state)
 	close(saved.memory_fd);
 }
 
+/* --- where its kernel is --- */
+
+/* The place in the bytes: what there is of it follows one another. */
+static u8 *find_kernel(u8 *state, size_t size, const struct placed_kernel *k)
+{
+	const u64 wanted[] = { k->place.phys, k->place.virt_slide, k->link_virt, k->span };
+
+	return memmem(state, size, wanted, sizeof(wanted));
+}
+
+static void it_knows_where_its_kernel_is(void **state)
+{
+	struct rig *r = *state;
+
+	SKIP_WITHOUT_KVM();
+
+	struct machine *booted = create_machine(), *m = create_good(r);
+
+	assert_memory_equal(machine_kernel(m), machine_kernel(booted), sizeof(struct placed_kernel));
+	assert_int_equal(machine_kernel(m)->place.phys, 16 << 20);
+	assert_int_equal(machine_kernel(m)->levels, 4);
+	machine_destroy(booted);
+	machine_destroy(m);
+}
+
+static void with_its_kernel_outside_of_its_memory_no_machine_is_made(void **state)
+{
+	static const u64 outside[][2] = {
+		{ 0, MEMORY },
+		{ 3, MEMORY + 1 },
+		{ 0, UINT64_MAX },
+		{ 2, UINT64_MAX },
+		{ 1, UINT64_MAX - 4096 },
+	};
+	struct rig *r = *state;
+
+	SKIP_WITHOUT_KVM();
+
+	struct machine *m = create_good(r);
+
+	for (u32 i = 0; i < ARRAY_SIZE(outside); i++) {
+		u8 *copy = copy_of(&r->machine, r->machine.size);
+		u8 *kernel = find_kernel(copy, r->machine.size, machine_kernel(m));
+		struct saved_machine saved = saved_of(r, copy, r->machine.size);
+		struct machine *other;
+
+		assert_non_null(kernel);
+		memcpy(kernel + outside[i][0] * 8, &outside[i][1], 8);
+		assert_error(machine_create_saved(&saved, &other), ERROR_FORMAT, "kernel is not in its memory");
+		free(copy);
+	}
+	machine_destroy(m);
+}
+
+static void it_is_not_taken_back_to_where_its_kernel_was_elsewhere(void **state)
+{
+	struct rig *r = *state;
+
+	SKIP_WITHOUT_KVM();
+
+	struct machine *m = create_good(r);
+
+	for (u32 i = 0; i < 4; i++) {
+		u8 *copy = copy_of(&r->machine, r->machine.size);
+		u8 *kernel = find_kernel(copy, r->machine.size, machine_kernel(m));
+		struct saved_machine saved = saved_of(r, copy, r->machine.size);
+
+		assert_non_null(kernel);
+		kernel[8 * i + 2] ^= 0x20;
+		assert_error(machine_rewind(m, &saved), ERROR_INVALID, "with another kernel, or elsewhere");
+		free(copy);
+	}
+	rewind_and_run(r, m);
+	machine_destroy(m);
+}
+
 /* --- the conversation --- */
 
 static struct error *load_channel(struct coordinator *c, const u8 *data, size_t size)
@@ -409,6 +485,9 @@ int main(void)
 		cmocka_unit_test(taken_back_to_each_byte_changed_it_can_be_taken_back),
 		cmocka_unit_test(its_last_words_go_with_a_rewind_and_its_console_stays),
 		cmocka_unit_test(without_its_memory_no_machine_is_made),
+		cmocka_unit_test(it_knows_where_its_kernel_is),
+		cmocka_unit_test(with_its_kernel_outside_of_its_memory_no_machine_is_made),
+		cmocka_unit_test(it_is_not_taken_back_to_where_its_kernel_was_elsewhere),
 		cmocka_unit_test(a_conversation_that_is_loaded_is_saved_the_same),
 		cmocka_unit_test(a_conversation_cut_short_or_changed_is_refused_or_taken),
 	};
