@@ -55,7 +55,7 @@ local function tests_of(get, levels)
     assert.equals(0ULL, view.v.slide % 0x200000ULL)
   end)
 
-  it("reads the banner that /proc/version shows, through the image, the tables, and the direct map", function()
+  it("reads the banner that /proc/version shows, in the image, by the tables, in the direct map", function()
     local version = vm:read "/proc/version"
     local direct = view.v.ranges[1].start + view:place(symbols.linux_banner).gpa
     assert.equals(version, view:string(symbols.linux_banner))
@@ -178,7 +178,8 @@ local function tests_of(get, levels)
 
   it("says where a walk ended", function()
     local e = refused("unmapped", view.word, view, 0x10)
-    assert.equals(("0x10 is not mapped: the walk ended at level %d (PGD), entry 0x0"):format(levels), e.message)
+    assert.equals(("0x10 is not mapped: the walk ended at level %d (PGD), entry 0x0"):format(levels),
+      e.message)
     e = refused("unmapped", view.word, view, 0x8000000000000000ULL)
     assert.matches("with " .. levels .. " levels of paging it is no address", e.message)
     e = refused("unmapped", view.word, view, symbols._text - 0x200000)
