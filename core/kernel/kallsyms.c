@@ -278,7 +278,7 @@ static struct error *find_names(struct finder *f, bool *found)
 
 	for (size_t at = f->tokens; at >= 8 && !err && !*found && step(f, 1);) {
 		at -= 4;
-		err = symbol_window_load(f->w, at);
+		err = at < f->w->loaded ? symbol_window_load(f->w, at) : NULL;
 		// The first name is at the beginning.
 		if (!err && !get_u32(f, at))
 			err = try_markers(f, at, found);
@@ -329,6 +329,8 @@ static bool take_tokens(struct finder *f, size_t zero)
 		if (!at++)
 			return false;
 	}
+	if (!step(f, at - zero))
+		return false;
 	for (size_t align = 4; align <= 8; align += 4) {
 		f->index = ALIGN_UP(at, align);
 		if (f->index > f->w->size || f->w->size - f->index < INDEX_SIZE)
@@ -390,10 +392,10 @@ struct error *kallsyms_find(struct symbol_window *w, const struct kallsyms_image
 	struct finder f = { .w = w, .image = image, .ret = ret, .steps = MIN_STEPS + (u64)w->size * STEPS_A_BYTE };
 	bool tokens = false, found = false;
 
-	for (size_t at = ALIGN_DOWN(w->size, (size_t)8); at && !(w->virt % 8);) {
+	for (size_t at = ALIGN_DOWN(w->size, (size_t)8); at && f.steps && !(w->virt % 8);) {
 		at -= 8;
 
-		struct error *err = symbol_window_load(w, at);
+		struct error *err = at < w->loaded ? symbol_window_load(w, at) : NULL;
 
 		if (!err && has_digits(get_u64(&f, at)))
 			err = try_digits(&f, at, &tokens, &found);

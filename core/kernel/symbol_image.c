@@ -35,7 +35,7 @@ static struct error *search_segment(int fd, const GElf_Phdr *ph, const struct ka
 
 static struct error *search_segments(Elf *elf, int fd, const struct kallsyms_image *bounds, struct symbols **ret)
 {
-	struct error *err = NULL;
+	struct error *damage = NULL; /* told when no other segment has any */
 	size_t count;
 	GElf_Phdr ph;
 
@@ -44,24 +44,20 @@ static struct error *search_segments(Elf *elf, int fd, const struct kallsyms_ima
 	for (size_t i = 0; i < count; i++) {
 		if (!get_load(elf, i, &ph))
 			continue;
-		// What is damaged in one segment is told when there is no other one.
-		if (err && error_code(err) != ERROR_NOT_FOUND && error_code(err) != ERROR_FORMAT)
-			return err;
 
-		struct error *next = search_segment(fd, &ph, bounds, ret);
+		struct error *err = search_segment(fd, &ph, bounds, ret);
 
-		if (!next || !err || error_code(err) == ERROR_NOT_FOUND) {
+		if (err && error_code(err) == ERROR_NOT_FOUND) {
 			error_destroy(err);
-			err = next;
-		} else {
-			error_destroy(next);
+			continue;
 		}
-		if (!err)
-			return NULL;
+		error_destroy(damage);
+		if (!err || error_code(err) != ERROR_FORMAT)
+			return err;
+		damage = err;
 	}
-	if (err && error_code(err) != ERROR_NOT_FOUND)
-		return err;
-	error_destroy(err);
+	if (damage)
+		return damage;
 	return error_with_hint(error_create(ERROR_FORMAT, "the kernel has neither a symbol table nor kallsyms"),
 			       "build it with CONFIG_KALLSYMS=y and CONFIG_KALLSYMS_ALL=y");
 }

@@ -1,11 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kernel/symbol_window.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "image/vmlinux.h"
 
-enum { PIECE = 512 << 10 };
+enum { PIECE = 512 << 10,
+       PAGE_SIZE = 4096 };
+
+/* Nobody is going to write to it: what core/image takes for that, too. */
+static bool is_immutable(int fd, u64 end)
+{
+	const int seals = F_SEAL_WRITE | F_SEAL_SHRINK;
+	int found = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (u64)st.st_size < end)
+		return false;
+	return !(st.st_mode & 0222) || (found >= 0 && (found & seals) == seals);
+}
+
+static struct error *map(struct symbol_window *w)
+{
+	u64 start = ALIGN_DOWN(w->file_offset, (u64)PAGE_SIZE);
+
+	w->mapping_size = w->file_offset - start + w->size;
+
+	void *p = mmap(NULL, w->mapping_size, PROT_READ, MAP_PRIVATE, w->fd, (off_t)start);
+
+	if (p == MAP_FAILED)
+		return error_create_errno("cannot map it");
+	w->mapping = p;
+	w->data = (u8 *)p + (w->file_offset - start);
+	w->loaded = 0;
+	return NULL;
+}
 
 // Memory that is not read into costs no pages: as large as the segment is right, however little is read.
 struct error *symbol_window_init(struct symbol_window *w, int fd, u64 file_offset, u64 virt, size_t size)
@@ -16,14 +48,19 @@ struct error *symbol_window_init(struct symbol_window *w, int fd, u64 file_offse
 		.virt = virt,
 		.size = size,
 		.loaded = size,
-		.data = malloc(size ? size : 1),
 	};
+	if (size && is_immutable(fd, file_offset + size))
+		return map(w);
+	w->data = malloc(size ? size : 1);
 	return w->data ? NULL : error_no_memory();
 }
 
 void symbol_window_deinit(struct symbol_window *w)
 {
-	free(w->data);
+	if (w->mapping)
+		munmap(w->mapping, w->mapping_size);
+	else
+		free(w->data);
 	*w = (struct symbol_window){ .fd = -1 };
 }
 

@@ -2,7 +2,8 @@
 /*
  * A segment of a vmlinux, read from its end as far down as somebody looks.
  * Depends on base and image/vmlinux.h.
- * What was read is a copy that stays as it is, so what was checked in it holds, whoever writes to the file.
+ * What was read stays as it is, so what was checked in it holds: a file that anybody may write to is copied, another
+ * one is mapped.
  */
 #ifndef KERNEL_SYMBOL_WINDOW_H
 #define KERNEL_SYMBOL_WINDOW_H
@@ -16,7 +17,9 @@ struct symbol_window {
 	u64 virt; /* and its address; a multiple of 8 */
 	size_t size; /* bytes that the file has of it */
 	size_t loaded; /* data[loaded, size) is there */
-	u8 *data; /* aligned as malloc() does */
+	u8 *data;
+	void *mapping; /* NULL: data is from malloc */
+	size_t mapping_size;
 };
 
 MUST_CHECK struct error *symbol_window_init(struct symbol_window *w, int fd, u64 file_offset, u64 virt, size_t size);
