@@ -67,9 +67,11 @@ function freeze.frozen(vm, fn)
   -- A compiled loop could not be ended by the limit.
   pcall(jit.off, fn, true) -- a C function has nothing to compile
   local called = false
+  -- One that takes nothing does not wait for what vm.k is made of.
+  local k = debug.getinfo(fn, "u").nparams > 0 and vm.k or nil
   local function visit()
     called = true
-    return fn()
+    return fn(k)
   end
   return patiently(vm, function()
     return vm.machine:frozen(vm.freeze_limit, visit)

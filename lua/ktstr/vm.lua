@@ -20,8 +20,18 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field channel ktstr.Channel
 ---@field plan ktstr.Plan|nil what it was made of
 ---@field warm boolean it was started from a saved machine, and not booted
+---@field k ktstr.Kernel its kernel from outside: symbols, types, objects, memory
 local VM = {}
-VM.__index = VM
+
+-- k is made when it is first asked for.
+function VM.__index(self, name)
+  if name ~= "k" then
+    return VM[name]
+  end
+  local k = require("ktstr.kernel").new(self)
+  rawset(self, "k", k)
+  return k
+end
 
 local vm = {}
 
@@ -305,11 +315,12 @@ function VM:is_frozen()
   return self.machine:is_frozen()
 end
 
---- Freezes, calls fn(), thaws: also when fn raises. Returns what fn returns. A function that runs for longer
---- than the machine's freeze_limit is ended by an error "freeze-limit", the machine thawed at once. Raises as
---- vm:freeze(), and what fn raises.
+--- Freezes, calls fn(vm.k), thaws: also when fn raises. Returns what fn returns. A function that runs for
+--- longer than the machine's freeze_limit is ended by an error "freeze-limit", the machine thawed at once.
+--- Raises as vm:freeze(), and what fn raises.
 ---   local rip = vm:frozen(function() return vm:regs(0).rip end)
----@param fn fun(): any
+---   local comm = vm:frozen(function(k) return k:per_cpu("runqueues", 0).curr.comm end)
+---@param fn fun(k: ktstr.Kernel): any
 ---@return any ...
 function VM:frozen(fn)
   return freeze.frozen(self, fn)

@@ -122,9 +122,12 @@ struct type_member {
 struct error *types_create(const void *blob, size_t size, const struct types *base, struct types **ret);
 struct error *types_create_image(const struct kernel_image *image, struct types **ret);
 void types_destroy(struct types *t);
+struct error *types_open(int fd, struct types **ret);
+struct error *types_write(const struct types *t, int fd);
 u32 types_first(const struct types *t);
 u32 types_end(const struct types *t);
 u32 types_find(const struct types *t, const char *name, u32 *ids, u32 max);
+struct error *types_parse(const struct types *t, const char *text, u32 *ret);
 void types_each_from(const struct types *t, const char *prefix,
 		     bool (*each)(const char *name, u32 id, void *arg), void *arg);
 u32 types_find_variable(const struct types *t, const char *name);
@@ -176,11 +179,107 @@ struct error *view_write_scalar(const struct view *v, u64 address, u32 size, u64
 struct error *view_read_string(const struct view *v, u64 root, u64 address, char *data, size_t max,
 			       size_t *length);
 ]],
+
+  ["kernel/orc.h"] = [[
+struct orc_field {
+	u32 offset, bits;
+};
+struct orc_layout {
+	u32 size;
+	struct orc_field sp_offset, bp_offset, sp_reg, bp_reg, type;
+	struct orc_field signal;
+	struct orc_field end;
+};
+struct orc;
+struct error *orc_create(const void *ips, u64 ips_address, const void *entries, u32 count,
+			 const struct orc_layout *layout, struct orc **ret);
+void orc_destroy(struct orc *orc);
+]],
+
+  ["kernel/unwind.h"] = [[
+enum {
+	UNWIND_FRAMES = 128,
+	UNWIND_STEP = 16 << 10,
+	UNWIND_SWITCHES = 8,
+};
+struct unwind_table {
+	const struct orc *orc;
+	u64 slide;
+};
+struct unwind_stack {
+	u64 start, end;
+};
+enum unwind_flags {
+	UNWIND_RETURN = 1 << 0,
+	UNWIND_SIGNAL = 1 << 1,
+	UNWIND_GUESSED = 1 << 2,
+};
+struct unwind_frame {
+	u64 address;
+	u64 sp;
+	u64 regs;
+	u32 flags;
+	u32 reserved;
+};
+enum unwind_end {
+	UNWIND_USER,
+	UNWIND_BOTTOM,
+	UNWIND_MANY,
+	UNWIND_NO_TABLE,
+	UNWIND_NO_REGISTER,
+	UNWIND_NO_CODE,
+	UNWIND_NO_STACK,
+	UNWIND_UNMAPPED,
+	UNWIND_LOOP,
+};
+struct unwind_start {
+	u64 ip, sp, bp;
+	u64 dx, di, r10, r13;
+	bool has_all;
+	bool user;
+	bool returns;
+};
+struct unwind {
+	const struct view *view;
+	const struct unwind_table *tables;
+	u32 table_count;
+	u32 stack_count;
+	const struct unwind_stack *stacks;
+};
+struct unwind_result {
+	u32 count;
+	enum unwind_end end;
+	u64 at;
+	u64 user_regs;
+	struct unwind_frame frames[UNWIND_FRAMES];
+};
+void unwind_stack(const struct unwind *u, const struct unwind_start *start, struct unwind_result *ret);
+const char *unwind_end_text(enum unwind_end end);
+]],
+
+  ["kernel/disasm.h"] = [[
+enum { INSTRUCTION_TEXT = 200,
+       INSTRUCTION_MAX = 15 };
+struct instruction {
+	u64 address;
+	u64 target;
+	u64 memory;
+	u32 length;
+	bool valid;
+	u8 bytes[INSTRUCTION_MAX];
+	char text[INSTRUCTION_TEXT];
+};
+struct disassembler;
+struct error *disassembler_create(struct disassembler **ret);
+void disassembler_destroy(struct disassembler *d);
+u32 disassembler_run(struct disassembler *d, const void *bytes, size_t size, u64 address,
+		     struct instruction *ret, u32 max);
+]],
 }
 
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
-  "kernel/types.h", "kernel/view.h" }
+  "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then

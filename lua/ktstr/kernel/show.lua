@@ -1,0 +1,184 @@
+-- Objects as text: what tostring(obj) gives. A struct is shown with its members, those within it to a limited
+-- depth; pointers are shown and not followed.
+local ffi = require "ffi"
+local address = require "ktstr.kernel.address"
+local errors = require "ktstr.errors"
+local memory = require "ktstr.kernel.memory"
+local values = require "ktstr.kernel.values"
+
+local Object = memory.Object
+
+local show = {}
+
+local DEPTH = 2
+local ELEMENTS = 8
+local LINES = 1000
+local NOT_A_VALUE = { interrupted = true, stale = true, ended = true }
+
+-- A string as Lua would read it, on one line.
+local function quote(text)
+  return '"' .. text:gsub('[%c"\\\128-\255]', function(character)
+    if character == '"' or character == "\\" then
+      return "\\" .. character
+    end
+    return ("\\x%02x"):format(character:byte())
+  end) .. '"'
+end
+
+-- Code and data of the image have names; a kernel that cannot say is no reason to show nothing.
+local function name_at(k, place)
+  local ok, name = pcall(k.name, k, address.new(place))
+  return ok and name and (" <%s>"):format(name) or ""
+end
+
+local function pointer_text(k, place)
+  return place == 0ULL and "NULL" or address.hex(place) .. name_at(k, place)
+end
+
+local function scalar(k, value)
+  if type(value) == "string" then
+    return quote(value)
+  elseif address.is(value) then
+    return pointer_text(k, value.value_)
+  elseif type(value) == "cdata" then
+    return tostring(value):match "^%-" and tostring(value):gsub("LL$", "") or address.hex(value)
+  end
+  return tostring(value)
+end
+
+local write_object
+
+local function has_parts(type)
+  return type:has_members() or type.kind == "array"
+end
+
+-- One value, read by its descriptor.
+local function write_value(out, k, self, d, place, depth)
+  local ok, value = pcall(d.read, self, d, place)
+  if not ok then
+    -- What is wrong with the whole object is not said of each value.
+    if not errors.is(value) or NOT_A_VALUE[value.code] then
+      error(value, 0)
+    end
+    out:add(("<%s>"):format(value.message))
+  elseif not ffi.istype(Object, value) then
+    out:add(scalar(k, value))
+  elseif d.type.kind == "pointer" then
+    out:add(("(%s) %s"):format(d.type.name, pointer_text(k, value.place_)))
+  else
+    write_object(out, k, value, d.type, depth)
+  end
+end
+
+local function write_members(out, k, self, type, base, depth)
+  for _, member in ipairs(type:members()) do
+    if out.full then
+      return
+    end
+    if member.name == "" and has_parts(member.type) then
+      -- Its members are the outer one's.
+      write_members(out, k, self, member.type, base + member.offset, depth)
+    elseif member.name ~= "" then
+      local d = values.describe(type, member.name, member.type, base + member.offset, member.bits)
+      out:line(depth, member.name .. " = ")
+      write_value(out, k, self, d, self.place_ + d.offset, depth)
+      out:add ","
+    end
+  end
+end
+
+local function write_elements(out, k, self, type, depth)
+  local e = values.elements[self.handle_]
+  if e == nil then
+    e = values.describe_elements(self.handle_)
+  end
+  local count = type.count
+  local nested = e and has_parts(e.type) and not e.type.is_char
+  for i = 0, math.min(count, ELEMENTS) - 1 do
+    if nested then
+      out:line(depth, "")
+    elseif i > 0 then
+      out:add " "
+    end
+    write_value(out, k, self, e, self.place_ + i * e.stride, depth)
+    out:add ","
+  end
+  if count > ELEMENTS then
+    out:add((" ... %d in all"):format(count))
+  end
+  return nested
+end
+
+function write_object(out, k, self, type, depth)
+  if depth >= DEPTH then
+    out:add "{ ... }"
+  elseif type.kind == "array" then
+    out:add "{"
+    local nested = write_elements(out, k, self, type, depth + 1)
+    if nested then
+      out:line(depth, "}")
+    else
+      out:add " }"
+    end
+  else
+    out:add "{"
+    write_members(out, k, self, type, 0, depth + 1)
+    out:line(depth, "}")
+  end
+end
+
+local Out = {}
+Out.__index = Out
+
+function Out:add(text)
+  self.pieces[#self.pieces + 1] = text
+end
+
+function Out:line(depth, text)
+  self.lines = self.lines + 1
+  self.full = self.lines > LINES
+  self:add("\n" .. ("  "):rep(depth) .. text)
+end
+
+local function body(k, self, type)
+  local out = setmetatable({ pieces = {}, lines = 0, full = false }, Out)
+  if has_parts(type) then
+    write_object(out, k, self, type, 0)
+  else
+    local e = values.elements[self.handle_]
+    if e == nil then
+      e = values.describe_elements(self.handle_)
+    end
+    if not e then
+      return nil
+    end
+    write_value(out, k, self, e, self.place_, 0)
+  end
+  if out.full then
+    out:add(("\n... (cut after %d lines)"):format(LINES))
+  end
+  return table.concat(out.pieces)
+end
+
+--- An object as text. It never raises for what is in memory; an object that cannot be used says why.
+---@param self ktstr.Object
+---@return string
+function show.text(self)
+  local handle = values.handles[self.handle_]
+  local type = handle and handle.type
+  local title = ("%s%s at %s"):format(handle and handle.percpu and "per-CPU " or "",
+    type and type.name or "memory", self.place_ == 0ULL and "NULL" or address.hex(self.place_))
+  local k = memory.kernel(self)
+  if not k or not type or handle.percpu or self.place_ == 0ULL then
+    return title
+  end
+  local ok, text = pcall(body, k, self, type)
+  if ok then
+    return text and title .. " = " .. text or title
+  elseif errors.is(text, "interrupted") or not errors.is(text) then
+    error(text, 0)
+  end
+  return ("%s (%s)"):format(title, text.message)
+end
+
+return show
