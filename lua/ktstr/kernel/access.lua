@@ -17,7 +17,7 @@ local offsets = setmetatable({}, { __mode = "k" })
 ---@param k ktstr.Kernel
 ---@return ktstr.TypeSet
 function access.types(k)
-  return k.types["void"].set
+  return k:_types()
 end
 
 --- One of them, or one of a program's that is given as it is. Raises "not-found".
