@@ -24,7 +24,7 @@ local Kernel = {}
 --- Methods that have a module of their own: by name, the module whose function of that name takes the kernel
 --- first. It is loaded when the method is first called.
 ---@type table<string, string>
-kernel.methods = {}
+kernel.methods = require "ktstr.kernel.methods"
 
 local null = address.new(0)
 
