@@ -107,6 +107,21 @@ function tiny_guest.wait_until(f)
   end
 end
 
+--- Freezes a machine that others freeze, too: as soon as none of them does.
+---@param machine ktstr.core.machine
+---@param limit number|nil seconds
+---@return boolean false: it had ended by then
+function tiny_guest.freeze(machine, limit)
+  local ended
+  tiny_guest.wait_until(function()
+    local ok, e = pcall(machine.freeze, machine, limit)
+    ended = not ok and e.code == "ended"
+    assert(ok or ended or e.code == "busy", e)
+    return ok or ended
+  end)
+  return not ended
+end
+
 --- That f(...) raises an error of ktstr's with that code; returns it.
 function tiny_guest.refused(code, f, ...)
   local ok, e = pcall(f, ...)
