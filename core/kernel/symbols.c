@@ -38,11 +38,9 @@ static const char *name_at(const struct symbols *s, u32 place)
 	return s->a.pool + s->a.names[s->a.places[place]];
 }
 
-/* The first place at or, when behind, after name. */
-static u32 find_place(const struct symbols *s, const char *name, bool behind)
+/* The first place of [low, high) whose name is at or, when behind, after this one; high when there is none. */
+static u32 find_place(const struct symbols *s, const char *name, bool behind, u32 low, u32 high)
 {
-	u32 low = 0, high = s->header->count;
-
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 		int order = strcmp(name_at(s, middle), name);
@@ -55,13 +53,17 @@ static u32 find_place(const struct symbols *s, const char *name, bool behind)
 	return low;
 }
 
+// Most names are one symbol's: where they end is looked for close by, then twice as far each time.
 u32 symbols_find(const struct symbols *s, const char *name, u32 *first)
 {
-	u32 from = find_place(s, name, false);
-	u32 to = find_place(s, name, true);
+	u32 count = s->header->count, low = find_place(s, name, false, 0, count), high = low;
 
-	*first = from;
-	return to > from ? to - from : 0;
+	*first = low;
+	for (u32 step = 1; high < count && !strcmp(name_at(s, high), name); step *= 2) {
+		low = high + 1;
+		high = step < count - high ? high + step : count;
+	}
+	return find_place(s, name, true, low, high) - *first;
 }
 
 struct symbol symbols_named(const struct symbols *s, u32 place)
@@ -71,7 +73,7 @@ struct symbol symbols_named(const struct symbols *s, u32 place)
 
 u32 symbols_from(const struct symbols *s, const char *prefix)
 {
-	return find_place(s, prefix, false);
+	return find_place(s, prefix, false, 0, s->header->count);
 }
 
 /* The first index whose address is above. */
