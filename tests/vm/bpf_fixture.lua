@@ -124,6 +124,19 @@ function Fixture:stop()
   return self.program:wait(BOUND_S)
 end
 
+--- Why scx_simple does not run on this machine's kernel, or nil.
+---@param vm ktstr.VM
+---@return string|nil
+function bpf_fixture.no_simple(vm)
+  if not bpf_fixture.scheduler_state(vm) then
+    return "this kernel has no sched_ext"
+  elseif vm.release:match "^7%.2%." then
+    -- Its BTF has scx_bpf_create_dsq with the argument that the verifier adds, unlike other functions.
+    return "Debian's 7.2 takes no program that calls scx_bpf_create_dsq"
+  end
+  return nil
+end
+
 --- Starts scx_simple and waits until it schedules.
 ---@param vm ktstr.VM
 ---@return ktstr.Program
