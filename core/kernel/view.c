@@ -383,7 +383,7 @@ struct error *view_read(const struct view *v, u64 root, u64 address, void *data,
 	u8 *to = data;
 
 	while (!err && size) {
-		struct view_place place;
+		struct view_place place = { 0 };
 
 		err = translate(v, root, address, &place);
 		if (err)
@@ -403,7 +403,7 @@ struct error *view_read(const struct view *v, u64 root, u64 address, void *data,
 static struct error *write_pages(const struct view *v, u64 root, u64 address, const u8 *from, size_t size)
 {
 	while (size) {
-		struct view_place place;
+		struct view_place place = { 0 };
 		struct error *err = translate(v, root, address, &place);
 
 		if (err)
@@ -441,7 +441,7 @@ static struct error *check_scalar(const struct view *v, u64 address, u32 size)
 
 struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 *ret)
 {
-	struct view_place place;
+	struct view_place place = { 0 };
 	struct error *err = check_scalar(v, address, size);
 
 	if (err)
@@ -458,7 +458,7 @@ struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 
 
 struct error *view_write_scalar(const struct view *v, u64 address, u32 size, u64 value)
 {
-	struct view_place place;
+	struct view_place place = { 0 };
 	struct error *err = check_scalar(v, address, size);
 
 	if (err)
@@ -481,7 +481,7 @@ struct error *view_read_string(const struct view *v, u64 root, u64 address, char
 	if (address && max > -address)
 		max = -address;
 	while (!err && !end && at < max) {
-		struct view_place place;
+		struct view_place place = { 0 };
 
 		err = translate(v, root, address + at, &place);
 		if (err)
