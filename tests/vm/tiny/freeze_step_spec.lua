@@ -200,7 +200,7 @@ describe("a step", function()
     machine:test_hook("periodic", 0.01) -- turned away so often as the freeze is long
     assert.is_true(tiny_guest.freeze(machine, 0.2))
     refused("freeze-limit", machine.step, machine, 0, 1000000, 60)
-    assert.is_true(machine:freeze_counts().periodic.busy <= 30)
+    assert.is_true(machine:freeze_counts().periodic.busy <= 1000) -- not the 6000 of the step's own limit
     machine:test_hook("periodic", 0)
     tiny_guest.wait_until(function() -- the last of them may be under way
       return pcall(machine.frozen, machine, 0.2, function() end)
