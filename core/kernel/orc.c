@@ -13,6 +13,17 @@ enum {
 
 #define MAX_SPREAD (1ULL << 30)
 
+/* What a number stands for: before 7.x, and since. */
+enum { NUMBERINGS = 2,
+       NUMBERS = 11 };
+
+static const enum orc_register registers[NUMBERINGS][NUMBERS] = {
+	{ ORC_UNDEFINED, ORC_PREV_SP, ORC_DX, ORC_DI, ORC_BP, ORC_SP, ORC_R10, ORC_R13, ORC_BP_INDIRECT,
+	  ORC_SP_INDIRECT, ORC_REGISTERS },
+	{ ORC_UNDEFINED, ORC_AX, ORC_DX, ORC_SP, ORC_BP, ORC_DI, ORC_R10, ORC_R13, ORC_PREV_SP, ORC_SP_INDIRECT,
+	  ORC_BP_INDIRECT },
+};
+
 /* Both tables lie behind the struct: count offsets from base, then count entries. */
 struct orc {
 	struct orc_layout layout;
@@ -20,6 +31,7 @@ struct orc {
 	u32 count;
 	u32 *offsets; /* ascending */
 	u8 *entries;
+	const enum orc_register *registers; /* by number */
 };
 
 static struct error *damaged(const char *why)
@@ -97,6 +109,51 @@ static struct error *orc_resolve(struct orc *orc, u64 ips_address)
 	return NULL;
 }
 
+static u64 get_bits(u64 entry, const struct orc_field *f)
+{
+	return entry >> f->offset & ((1ULL << f->bits) - 1);
+}
+
+static u64 get_entry(const struct orc *orc, u32 index)
+{
+	u64 entry = 0;
+
+	memcpy(&entry, orc->entries + (size_t)index * orc->layout.size, orc->layout.size);
+	return entry;
+}
+
+/* ORC_REGISTERS: it is none. */
+static enum orc_register get_register(const enum orc_register *numbering, u64 entry, const struct orc_field *f)
+{
+	u64 number = get_bits(entry, f);
+
+	return number < NUMBERS ? numbering[number] : ORC_REGISTERS;
+}
+
+/* How many entries have, by these numbers, what nearly all have. */
+static u32 count_usual(const struct orc *orc, const enum orc_register *numbering)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < orc->count; i++) {
+		u64 entry = get_entry(orc, i);
+
+		count += get_register(numbering, entry, &orc->layout.sp_reg) == ORC_SP;
+		count += get_register(numbering, entry, &orc->layout.bp_reg) == ORC_PREV_SP;
+	}
+	return count;
+}
+
+static struct error *orc_find_numbering(struct orc *orc)
+{
+	u32 before = count_usual(orc, registers[0]), since = count_usual(orc, registers[1]);
+
+	if (before == since)
+		return damaged("registers that make no sense");
+	orc->registers = registers[since > before];
+	return NULL;
+}
+
 struct error *orc_create(const void *ips, u64 ips_address, const void *entries, u32 count,
 			 const struct orc_layout *layout, struct orc **ret)
 {
@@ -109,6 +166,8 @@ struct error *orc_create(const void *ips, u64 ips_address, const void *entries, 
 	memcpy(orc->offsets, ips, (size_t)count * sizeof(u32));
 	memcpy(orc->entries, entries, (size_t)count * layout->size);
 	err = orc_resolve(orc, ips_address);
+	if (!err)
+		err = orc_find_numbering(orc);
 	if (err)
 		return err;
 	*ret = no_free(orc);
@@ -118,11 +177,6 @@ struct error *orc_create(const void *ips, u64 ips_address, const void *entries, 
 u32 orc_count(const struct orc *orc)
 {
 	return orc->count;
-}
-
-static u64 get_bits(u64 entry, const struct orc_field *f)
-{
-	return entry >> f->offset & ((1ULL << f->bits) - 1);
 }
 
 static s32 get_signed(u64 entry, const struct orc_field *f)
@@ -145,17 +199,12 @@ static enum orc_type old_type(u64 type, enum orc_register sp_reg, bool end)
 static bool entry_decode(const struct orc *orc, u32 index, struct orc_entry *ret)
 {
 	const struct orc_layout *l = &orc->layout;
-	u64 entry = 0;
+	u64 entry = get_entry(orc, index), type = get_bits(entry, &l->type);
 
-	memcpy(&entry, orc->entries + (size_t)index * l->size, l->size);
-
-	u64 sp_reg = get_bits(entry, &l->sp_reg), bp_reg = get_bits(entry, &l->bp_reg);
-	u64 type = get_bits(entry, &l->type);
-
-	if (sp_reg >= ORC_REGISTERS || bp_reg >= ORC_REGISTERS)
+	ret->sp_reg = get_register(orc->registers, entry, &l->sp_reg);
+	ret->bp_reg = get_register(orc->registers, entry, &l->bp_reg);
+	if (ret->sp_reg == ORC_REGISTERS || ret->bp_reg == ORC_REGISTERS)
 		return false;
-	ret->sp_reg = (enum orc_register)sp_reg;
-	ret->bp_reg = (enum orc_register)bp_reg;
 	ret->sp_offset = get_signed(entry, &l->sp_offset);
 	ret->bp_offset = get_signed(entry, &l->bp_offset);
 	if (l->end.bits)

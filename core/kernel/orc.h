@@ -17,7 +17,8 @@ struct orc_field {
 
 /*
  * struct orc_entry as the kernel's BTF has it. A layout with `end` is that of kernels before 6.4, which number the
- * types from CALL on; the registers' numbers have always been the same.
+ * types from CALL on. The registers were numbered anew in 7.x, of which the types say nothing: a table itself does,
+ * since hardly an entry is without the stack pointer or the place where the caller's bp was saved.
  */
 struct orc_layout {
 	u32 size; /* bytes of an entry, at most 8 */
@@ -29,6 +30,7 @@ struct orc_layout {
 enum orc_register {
 	ORC_UNDEFINED, /* bp: it is the caller's still; sp: there is no way on */
 	ORC_PREV_SP, /* the caller's stack pointer, just found */
+	ORC_AX,
 	ORC_DX,
 	ORC_DI,
 	ORC_BP,
@@ -63,7 +65,8 @@ MUST_CHECK struct error *orc_check_layout(const struct orc_layout *layout);
 /*
  * From both tables as an image (__start_orc_unwind_ip, __start_orc_unwind) or a module (struct mod_arch_specific) has
  * them; they are copied. ips_address is where the first of its count 32-bit offsets lies, and each is relative to
- * itself: given as linked, all addresses are. ERROR_FORMAT: not sorted, or spread over more than 1 GiB.
+ * itself: given as linked, all addresses are. ERROR_FORMAT: not sorted, spread over more than 1 GiB, or of registers
+ * that make no sense.
  */
 MUST_CHECK struct error *orc_create(const void *ips, u64 ips_address, const void *entries, u32 count,
 				    const struct orc_layout *layout, struct orc **ret);

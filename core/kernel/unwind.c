@@ -12,6 +12,7 @@ enum {
 	REGS_R13 = 16,
 	REGS_BP = 32,
 	REGS_R10 = 56,
+	REGS_AX = 80,
 	REGS_DX = 96,
 	REGS_DI = 112,
 	REGS_IP = 128,
@@ -32,8 +33,8 @@ struct walk {
 	const struct unwind *u;
 	struct unwind_result *result;
 	u64 ip, sp, bp;
-	u64 dx, di, r10, r13;
-	bool has_all; /* dx, di, r10, r13 are known */
+	u64 ax, dx, di, r10, r13;
+	bool has_all; /* these are known */
 	bool returns;
 	u64 regs;
 	struct extent extents[UNWIND_SWITCHES + 1];
@@ -132,6 +133,8 @@ static bool find_entry(const struct walk *w, struct orc_entry *ret)
 static const u64 *known_register(const struct walk *w, enum orc_register reg)
 {
 	switch (reg) {
+	case ORC_AX:
+		return &w->ax;
 	case ORC_DX:
 		return &w->dx;
 	case ORC_DI:
@@ -162,6 +165,7 @@ static bool find_sp(struct walk *w, const struct orc_entry *entry, u64 *ret)
 		return true;
 	case ORC_BP_INDIRECT:
 		return read_word(w, w->bp + offset, ret);
+	case ORC_AX:
 	case ORC_DX:
 	case ORC_DI:
 	case ORC_R10:
@@ -211,8 +215,9 @@ static bool step_call(struct walk *w, const struct orc_entry *entry, u64 sp)
 
 static bool read_all(struct walk *w, u64 regs)
 {
-	return read_word(w, regs + REGS_DX, &w->dx) && read_word(w, regs + REGS_DI, &w->di) &&
-	       read_word(w, regs + REGS_R10, &w->r10) && read_word(w, regs + REGS_R13, &w->r13);
+	return read_word(w, regs + REGS_AX, &w->ax) && read_word(w, regs + REGS_DX, &w->dx) &&
+	       read_word(w, regs + REGS_DI, &w->di) && read_word(w, regs + REGS_R10, &w->r10) &&
+	       read_word(w, regs + REGS_R13, &w->r13);
 }
 
 /*
@@ -300,6 +305,7 @@ void unwind_stack(const struct unwind *u, const struct unwind_start *start, stru
 		.ip = start->ip,
 		.sp = start->sp,
 		.bp = start->bp,
+		.ax = start->ax,
 		.dx = start->dx,
 		.di = start->di,
 		.r10 = start->r10,

@@ -58,7 +58,7 @@ enum unwind_end {
 struct unwind_start {
 	u64 ip, sp, bp;
 	/* Of a stopped CPU; else 0 and has_all is false. */
-	u64 dx, di, r10, r13;
+	u64 ax, dx, di, r10, r13;
 	bool has_all;
 	bool user; /* the CPU is in user mode */
 	bool returns; /* ip is a return address: that of a task which gave its CPU away */

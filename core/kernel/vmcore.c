@@ -16,6 +16,7 @@ enum {
 	PAGE = 4096,
 	CHUNK = 4 << 20, /* between two looks at whether to go on */
 	NOTE_ALIGN = 4,
+	FIRST_REGION = 2, /* of the program headers, behind notes and image */
 	FILE_MODE = 0600, /* all that the guest knows is in it */
 };
 
@@ -140,7 +141,7 @@ static void put_file_header(struct buf *b, const struct vmcore *v)
 		.e_phoff = sizeof(header),
 		.e_ehsize = sizeof(header),
 		.e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = (u16)(1 + v->memory->region_count),
+		.e_phnum = (u16)(FIRST_REGION + v->memory->region_count),
 	};
 
 	buf_put(b, &header, sizeof(header));
@@ -150,6 +151,37 @@ static void put_file_header(struct buf *b, const struct vmcore *v)
  * The segments' own alignment is said to be 0, although they lie on pages: by that crash tells a kernel's memory from
  * the format that came before it.
  */
+static void put_load(struct buf *b, u64 offset, u64 address, u64 gpa, u64 size)
+{
+	const Elf64_Phdr load = {
+		.p_type = PT_LOAD,
+		.p_flags = PF_R | PF_W | PF_X,
+		.p_offset = offset,
+		.p_vaddr = address,
+		.p_paddr = gpa,
+		.p_filesz = size,
+		.p_memsz = size,
+	};
+
+	buf_put(b, &load, sizeof(load));
+}
+
+/* Where guest-physical memory lies, from the file's first byte of memory on. */
+static u64 offset_of(const struct vmcore *v, u64 gpa)
+{
+	u64 offset = 0;
+
+	for (u32 i = 0; i < v->memory->region_count; i++) {
+		const struct guest_region *r = &v->memory->regions[i];
+
+		if (gpa - r->gpa < r->size)
+			return offset + gpa - r->gpa;
+		offset += r->size;
+	}
+	return 0;
+}
+
+/* The image by its own addresses comes first, as in a kernel's own: translating any other begins with its tables. */
 static void put_segments(struct buf *b, const struct vmcore *v, u64 notes_at, u64 notes_size, u64 memory_at)
 {
 	const Elf64_Phdr notes = {
@@ -157,20 +189,11 @@ static void put_segments(struct buf *b, const struct vmcore *v, u64 notes_at, u6
 	};
 
 	buf_put(b, &notes, sizeof(notes));
+	put_load(b, memory_at + offset_of(v, v->image_gpa), v->image_start, v->image_gpa, v->image_size);
 	for (u32 i = 0; i < v->memory->region_count; i++) {
 		const struct guest_region *r = &v->memory->regions[i];
-		const Elf64_Phdr load = {
-			.p_type = PT_LOAD,
-			.p_flags = PF_R | PF_W | PF_X,
-			.p_offset = memory_at,
-			.p_vaddr = v->page_offset + r->gpa,
-			.p_paddr = r->gpa,
-			.p_filesz = r->size,
-			.p_memsz = r->size,
-		};
 
-		buf_put(b, &load, sizeof(load));
-		memory_at += r->size;
+		put_load(b, memory_at + offset_of(v, r->gpa), v->page_offset + r->gpa, r->gpa, r->size);
 	}
 }
 
@@ -186,7 +209,7 @@ static u64 memory_size(const struct vmcore *v)
 /* All that comes before the memory, filled up to a page. */
 static struct error *make_head(const struct vmcore *v, struct buf *b)
 {
-	u64 notes_at = sizeof(Elf64_Ehdr) + (1 + (u64)v->memory->region_count) * sizeof(Elf64_Phdr);
+	u64 notes_at = sizeof(Elf64_Ehdr) + (FIRST_REGION + (u64)v->memory->region_count) * sizeof(Elf64_Phdr);
 	struct buf notes = BUF_INIT;
 
 	put_notes(&notes, v);
@@ -285,6 +308,9 @@ struct error *vmcore_write(const struct vmcore *v, int fd)
 	if (!v->cpu_count || !v->info_size)
 		return error_create(ERROR_INVALID, "a core file without %s is of no use",
 				    v->cpu_count ? "VMCOREINFO" : "CPUs");
+	if (!guest_memory_at(v->memory, v->image_gpa, v->image_size))
+		return error_create(ERROR_INVALID, "a kernel of 0x%llx bytes at 0x%llx is not in the memory",
+				    (unsigned long long)v->image_size, (unsigned long long)v->image_gpa);
 
 	struct error *err = make_head(v, &head);
 

@@ -23,6 +23,8 @@ struct vmcore_cpu {
 struct vmcore {
 	const struct guest_memory *memory;
 	u64 page_offset; /* where the kernel's direct map has guest-physical address 0 */
+	/* The kernel's image: its virtual address, guest-physical address and size. Its page tables are in there. */
+	u64 image_start, image_gpa, image_size;
 	const void *info; /* the text of VMCOREINFO, lines of NAME=value, as the kernel made it */
 	size_t info_size;
 	const struct vmcore_cpu *cpus; /* by the kernel's number */
@@ -36,8 +38,8 @@ struct vmcore {
 u64 vmcore_size(const struct vmcore *v);
 
 /*
- * Into an empty file. ERROR_INVALID: without CPUs or VMCOREINFO no tool opens it. ERROR_OS: the disk is full, among
- * others; the file is then incomplete. ERROR_INTERRUPTED: a signal came.
+ * Into an empty file. ERROR_INVALID: without CPUs or VMCOREINFO no tool opens it; the image is not in the memory.
+ * ERROR_OS: the disk is full, among others; the file is then incomplete. ERROR_INTERRUPTED: a signal came.
  */
 MUST_CHECK struct error *vmcore_write(const struct vmcore *v, int fd);
 

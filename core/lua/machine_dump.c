@@ -5,10 +5,11 @@
 #include "kernel/vmcore.h"
 #include "lua/machine.h"
 
-enum {
-	MSR_KERNEL_GS_BASE = 0xc0000102,
-	DIRECT_MAP = 1, /* of the view's ranges: it begins with guest-physical address 0 */
-};
+enum { MSR_KERNEL_GS_BASE = 0xc0000102 };
+
+/* Of the view's ranges; the direct map begins with guest-physical address 0. */
+enum { IMAGE,
+       DIRECT_MAP };
 
 static struct error *read_cpus(struct lua_machine *lm, struct vmcore_cpu *cpus, u32 count)
 {
@@ -39,7 +40,7 @@ static int lua_machine_dump(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
 	const char *path = luaL_checkstring(L, 2);
-	const struct view_range *direct = &lm->view.ranges[DIRECT_MAP];
+	const struct view_range *image = &lm->view.ranges[IMAGE], *direct = &lm->view.ranges[DIRECT_MAP];
 	size_t info_size;
 	const char *info = luaL_checklstring(L, 3, &info_size);
 
@@ -60,6 +61,9 @@ static int lua_machine_dump(lua_State *L)
 	const struct vmcore core = {
 		.memory = lm->view.memory,
 		.page_offset = direct->start,
+		.image_start = image->start,
+		.image_gpa = image->gpa,
+		.image_size = image->size,
 		.info = info,
 		.info_size = info_size,
 		.cpus = cpus,

@@ -43,13 +43,13 @@ static void assert_same_entry(const struct orc_entry *a, const struct orc_entry 
 	assert_int_equal(a->signal, b->signal);
 }
 
-static void check_lookups(const struct orc_layout *layout)
+static void check_lookups(const struct orc_dialect *dialect)
 {
 	struct orc *orc;
 	struct orc_entry entry;
 	u64 start, end;
 
-	assert_no_error(build_orc(code, ARRAY_SIZE(code), TABLE, layout, &orc));
+	assert_no_error(build_orc(code, ARRAY_SIZE(code), TABLE, dialect, &orc));
 	assert_int_equal(orc_count(orc), ARRAY_SIZE(code));
 	orc_range(orc, &start, &end);
 	assert_int_equal(start, TEXT);
@@ -76,38 +76,74 @@ static void check_lookups(const struct orc_layout *layout)
 
 static void an_address_has_the_last_entry_at_or_below_it(void **state)
 {
-	check_lookups(&orc_new_layout);
+	check_lookups(&orc_dialects[ORC_MIDDLE]);
 }
 
 static void the_layout_before_6_4_says_the_same(void **state)
 {
-	check_lookups(&orc_old_layout);
+	check_lookups(&orc_dialects[ORC_OLDEST]);
+}
+
+static void registers_are_known_by_their_new_numbers(void **state)
+{
+	check_lookups(&orc_dialects[ORC_NEWEST]);
+}
+
+enum { OLD_SP = 5,
+       SPARE = 10 }; /* no register, before 7.x */
+
+static u64 raw_entry(u64 sp_reg, u64 bp_reg, u64 type)
+{
+	return 8 | sp_reg << 32 | bp_reg << 36 | type << 40;
+}
+
+/* An entry, two good ones, of which the last is the end. */
+static struct error *create_raw(u64 first, u64 others, struct orc **ret)
+{
+	const s32 ips[] = { 0x1000, 0x1000, 0x1000 };
+	const u64 entries[] = { first, others, others };
+	u8 bytes[ARRAY_SIZE(entries) * 6 + 2] = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+		memcpy(bytes + 6 * i, &entries[i], 6);
+	return orc_create(ips, TEXT, bytes, ARRAY_SIZE(ips), &orc_new_layout, ret);
 }
 
 static void numbers_that_mean_nothing_are_no_entry(void **state)
 {
-	static const struct {
-		u64 bits;
+	const struct {
+		u64 entry;
 		bool known;
-	} entries[] = {
-		{ 8 | (u64)ORC_SP << 32 | (u64)ORC_CALL << 40, true },
-		{ 8 | 10ULL << 32 | (u64)ORC_CALL << 40, false }, /* sp_reg */
-		{ 8 | (u64)ORC_SP << 32 | 15ULL << 36 | (u64)ORC_CALL << 40, false }, /* bp_reg */
-		{ 8 | (u64)ORC_SP << 32 | 5ULL << 40, false }, /* type */
-		{ 8 | (u64)ORC_SP << 32 | 7ULL << 40, false },
+	} cases[] = {
+		{ raw_entry(OLD_SP, 0, ORC_CALL), true },
+		{ raw_entry(SPARE, 0, ORC_CALL), false },
+		{ raw_entry(15, 0, ORC_CALL), false },
+		{ raw_entry(OLD_SP, SPARE, ORC_CALL), false },
+		{ raw_entry(OLD_SP, 15, ORC_CALL), false },
+		{ raw_entry(OLD_SP, 0, ORC_REGS_PARTIAL), true },
+		{ raw_entry(OLD_SP, 0, ORC_REGS_PARTIAL + 1), false },
+		{ raw_entry(OLD_SP, 0, 7), false },
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
-		const s32 ips[] = { 0x1000, 0x1000 };
-		u8 bytes[12] = { 0 };
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct orc_entry entry;
 		struct orc *orc;
 
-		memcpy(bytes, &entries[i].bits, 6);
-		assert_no_error(orc_create(ips, TEXT, bytes, 2, &orc_new_layout, &orc));
-		assert_int_equal(orc_find(orc, TEXT + 0x1000, &entry), entries[i].known);
+		assert_no_error(create_raw(cases[i].entry, raw_entry(OLD_SP, 0, ORC_CALL), &orc));
+		assert_int_equal(orc_find(orc, TEXT + 0x1000, &entry), cases[i].known);
+		assert_true(orc_find(orc, TEXT + 0x1004, &entry));
+		assert_int_equal(entry.sp_reg, ORC_SP);
 		orc_destroy(orc);
 	}
+}
+
+static void registers_that_make_no_sense_are_refused(void **state)
+{
+	const u64 entries[] = { 0, raw_entry(15, 15, 7), raw_entry(SPARE, 0, ORC_CALL) };
+	struct orc *orc;
+
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+		assert_error(create_raw(entries[i], entries[i], &orc), ERROR_FORMAT, "registers");
 }
 
 static void offsets_are_signed(void **state)
@@ -126,7 +162,7 @@ static void offsets_are_signed(void **state)
 
 	/* The table below its code, and above it. */
 	for (u32 i = 0; i < 2; i++) {
-		assert_no_error(build_orc(far, 2, i ? TABLE : TEXT - 0x10000, &orc_new_layout, &orc));
+		assert_no_error(build_orc(far, 2, i ? TABLE : TEXT - 0x10000, &orc_dialects[ORC_MIDDLE], &orc));
 		assert_true(orc_find(orc, TEXT, &entry));
 		assert_same_entry(&entry, &far[0].entry);
 		orc_destroy(orc);
@@ -141,12 +177,13 @@ static void a_table_out_of_order_is_refused(void **state)
 	for (size_t i = 1; i < ARRAY_SIZE(code); i++) {
 		memcpy(bad, code, sizeof(code));
 		bad[i].address = TEXT - 1;
-		assert_error(build_orc(bad, ARRAY_SIZE(bad), TABLE, &orc_new_layout, &orc), ERROR_FORMAT, "not sorted");
+		assert_error(build_orc(bad, ARRAY_SIZE(bad), TABLE, &orc_dialects[ORC_MIDDLE], &orc), ERROR_FORMAT,
+			     "not sorted");
 	}
 	memcpy(bad, code, sizeof(code));
 	bad[ARRAY_SIZE(bad) - 1].address = TEXT + (1ULL << 30);
-	assert_error(build_orc(bad, ARRAY_SIZE(bad), TABLE, &orc_new_layout, &orc), ERROR_FORMAT, "spread");
-	assert_error(build_orc(bad, 0, TABLE, &orc_new_layout, &orc), ERROR_FORMAT, "number of entries");
+	assert_error(build_orc(bad, ARRAY_SIZE(bad), TABLE, &orc_dialects[ORC_MIDDLE], &orc), ERROR_FORMAT, "spread");
+	assert_error(build_orc(bad, 0, TABLE, &orc_dialects[ORC_MIDDLE], &orc), ERROR_FORMAT, "number of entries");
 }
 
 static void a_layout_that_cannot_be_is_refused(void **state)
@@ -227,39 +264,48 @@ static u64 raw_address(const struct elf_sections *s, u32 i)
 	return s->ips_address + 4ULL * i + (u64)(s64)offset;
 }
 
+static const struct orc_dialect *dialect_of(const char *path)
+{
+	if (strstr(path, "/6.1."))
+		return &orc_dialects[ORC_OLDEST];
+	return &orc_dialects[strstr(path, "/6.") ? ORC_MIDDLE : ORC_NEWEST];
+}
+
 /* Each entry by the address that it begins at, against the bytes of the file. */
 static void check_image(const char *path)
 {
-	bool old = strstr(path, "/6.1.") != NULL;
-	const struct orc_layout *layout = old ? &orc_old_layout : &orc_new_layout;
+	const struct orc_dialect *dialect = dialect_of(path);
 	struct elf_sections raw;
 	struct orc *orc;
-	u32 calls = 0, regs = 0, ends = 0;
+	u32 count, unknown = 0, usual = 0, regs = 0, ends = 0;
 
-	print_message("%s\n", path);
 	open_sections(&raw, path);
-	assert_int_equal(raw.entries->d_size, raw.ips->d_size / 4 * layout->size);
-	assert_no_error(orc_create(raw.ips->d_buf, raw.ips_address, raw.entries->d_buf, (u32)(raw.ips->d_size / 4),
-				   layout, &orc));
-	for (u32 i = 0; i + 1 < orc_count(orc); i++) {
-		u64 address = raw_address(&raw, i);
+	count = (u32)(raw.ips->d_size / 4);
+	assert_int_equal(raw.entries->d_size, (u64)count * dialect->layout->size);
+	assert_no_error(orc_create(raw.ips->d_buf, raw.ips_address, raw.entries->d_buf, count, dialect->layout, &orc));
+	assert_int_equal(orc_count(orc), count);
+	for (u32 i = 0; i + 1 < count; i++) {
+		u64 address = raw_address(&raw, i), expected = 0;
 		struct orc_entry entry;
 
-		if (raw_address(&raw, i + 1) == address || !orc_find(orc, address, &entry))
+		if (raw_address(&raw, i + 1) == address)
 			continue;
-
-		u64 bytes = orc_builder_encode(layout, &entry), expected = 0;
-
+		if (!orc_find(orc, address, &entry)) {
+			unknown++;
+			continue;
+		}
 		memcpy(&expected, (u8 *)raw.entries->d_buf + 6ULL * i, 6);
-		assert_int_equal(bytes, expected);
-		calls += entry.type == ORC_CALL;
+		assert_int_equal(orc_builder_encode(dialect, &entry), expected);
+		usual += entry.type == ORC_CALL && entry.sp_reg == ORC_SP;
 		regs += entry.type == ORC_REGS || entry.type == ORC_REGS_PARTIAL;
 		ends += entry.type == ORC_END;
 	}
-	print_message("  %u entries: %u calls, %u registers, %u ends\n", orc_count(orc), calls, regs, ends);
-	assert_true(calls > orc_count(orc) / 2);
-	assert_true(regs > 10);
-	assert_true(ends > 0);
+	print_message("%s\n  %u entries: %u calls by the stack pointer, %u registers, %u ends, %u of nothing\n", path,
+		      count, usual, regs, ends, unknown);
+	assert_true(usual > count * 4 / 5);
+	assert_true(unknown < count / 5);
+	assert_in_range(regs, 100, count / 100);
+	assert_in_range(ends, 1, 1000);
 	orc_destroy(orc);
 	close_sections(&raw);
 }
@@ -278,6 +324,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_address_has_the_last_entry_at_or_below_it),
 		cmocka_unit_test(the_layout_before_6_4_says_the_same),
+		cmocka_unit_test(registers_are_known_by_their_new_numbers),
+		cmocka_unit_test(registers_that_make_no_sense_are_refused),
 		cmocka_unit_test(numbers_that_mean_nothing_are_no_entry),
 		cmocka_unit_test(offsets_are_signed),
 		cmocka_unit_test(a_table_out_of_order_is_refused),

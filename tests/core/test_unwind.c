@@ -84,8 +84,9 @@ static int setup(void **state)
 	r->view = (struct view){ .memory = &r->memory, .generation = 1, .levels = 4 };
 	r->view.ranges[0] = (struct view_range){ TASK_STACK, STACK, 0x10000, r->memory.base + 0x10000 };
 	r->view.ranges[1] = (struct view_range){ IRQ_STACK, STACK, 0x20000, r->memory.base + 0x20000 };
-	assert_no_error(build_orc(code, ARRAY_SIZE(code), TEXT + 0x100000, &orc_new_layout, &image));
-	assert_no_error(build_orc(module_code, ARRAY_SIZE(module_code), MODULE + 0x8000, &orc_new_layout, &module));
+	assert_no_error(build_orc(code, ARRAY_SIZE(code), TEXT + 0x100000, &orc_dialects[ORC_NEWEST], &image));
+	assert_no_error(build_orc(module_code, ARRAY_SIZE(module_code), MODULE + 0x8000, &orc_dialects[ORC_NEWEST],
+				  &module));
 	r->tables[0] = (struct unwind_table){ image, SLIDE };
 	r->tables[1] = (struct unwind_table){ module, 0 };
 	r->stacks[0] = (struct unwind_stack){ TASK_STACK, TASK_STACK + STACK };

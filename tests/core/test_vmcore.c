@@ -24,6 +24,8 @@
 #define MIB (1ULL << 20)
 #define PAGE_OFFSET 0xffff9a1a40000000ULL
 #define HOLE_END (4ULL << 30)
+#define IMAGE 0xffffffff8b800000ULL
+#define IMAGE_GPA (3 * MIB) /* what is written below lies in it, too */
 
 enum { CPUS = 3,
        PAGE = 4096 };
@@ -89,6 +91,9 @@ static int setup(void **state)
 	r->core = (struct vmcore){
 		.memory = &r->memory,
 		.page_offset = PAGE_OFFSET,
+		.image_start = IMAGE,
+		.image_gpa = IMAGE_GPA,
+		.image_size = 2 * MIB,
 		.info = info,
 		.info_size = sizeof(info) - 1,
 		.cpus = r->cpus,
@@ -166,6 +171,24 @@ static void close_and_remove(struct rig *r, struct core_file *c)
 	test_dir_remove(r->dir, "core");
 }
 
+static void check_segment(const struct core_file *c, int index, u64 address, u64 gpa, const u8 *expected, size_t size)
+{
+	GElf_Phdr p;
+	u8 *data = malloc(size);
+
+	assert_non_null(gelf_getphdr(c->elf, index, &p));
+	assert_int_equal(p.p_type, PT_LOAD);
+	assert_int_equal(p.p_paddr, gpa);
+	assert_int_equal(p.p_vaddr, address);
+	assert_int_equal(p.p_filesz, size);
+	assert_int_equal(p.p_memsz, size);
+	assert_int_equal(p.p_align, 0); // by that crash knows the format
+	assert_int_equal(p.p_offset % PAGE, 0);
+	assert_int_equal(pread(c->fd, data, size, (off_t)p.p_offset), size);
+	assert_memory_equal(data, expected, size);
+	free(data);
+}
+
 static void it_is_an_elf_core_of_the_guests_memory(void **state)
 {
 	struct rig *r = *state;
@@ -180,23 +203,14 @@ static void it_is_an_elf_core_of_the_guests_memory(void **state)
 	assert_int_equal(header.e_ident[EI_DATA], ELFDATA2LSB);
 	assert_int_equal(header.e_type, ET_CORE);
 	assert_int_equal(header.e_machine, EM_X86_64);
-	assert_int_equal(c.headers, 3);
-	for (u32 i = 0; i < 2; i++) {
+	assert_int_equal(c.headers, 4);
+	check_segment(&c, 1, IMAGE, IMAGE_GPA, guest_memory_at(&r->memory, IMAGE_GPA, 2 * MIB), 2 * MIB);
+	for (int i = 0; i < 2; i++) {
 		const struct guest_region *region = &r->memory.regions[i];
-		u8 *data = malloc(region->size);
 
-		assert_non_null(gelf_getphdr(c.elf, (int)i + 1, &p));
-		assert_int_equal(p.p_type, PT_LOAD);
-		assert_int_equal(p.p_paddr, region->gpa);
-		assert_int_equal(p.p_vaddr, PAGE_OFFSET + region->gpa);
-		assert_int_equal(p.p_filesz, region->size);
-		assert_int_equal(p.p_memsz, region->size);
-		assert_int_equal(p.p_align, 0); // by that crash knows the format
-		assert_int_equal(p.p_offset % PAGE, 0);
-		assert_int_equal(pread(c.fd, data, region->size, (off_t)p.p_offset), region->size);
-		assert_memory_equal(data, region->hva, region->size);
-		free(data);
+		check_segment(&c, i + 2, PAGE_OFFSET + region->gpa, region->gpa, region->hva, region->size);
 	}
+	assert_non_null(gelf_getphdr(c.elf, 3, &p));
 
 	struct stat st;
 
@@ -368,7 +382,7 @@ static void an_old_file_is_replaced_or_kept_whole(void **state)
 	struct core_file c;
 
 	open_core(&c, path);
-	assert_int_equal(c.headers, 3);
+	assert_int_equal(c.headers, 4);
 	close_and_remove(r, &c);
 }
 
@@ -383,6 +397,9 @@ static void what_no_tool_could_open_is_refused(void **state)
 	r->core.info_size = 0;
 	assert_error(vmcore_save(&r->core, path), ERROR_INVALID, "VMCOREINFO");
 	r->core.info_size = 4;
+	r->core.image_gpa = 15 * MIB;
+	assert_error(vmcore_save(&r->core, path), ERROR_INVALID, "0xf00000");
+	r->core.image_gpa = IMAGE_GPA;
 	assert_error(vmcore_save(&r->core, test_dir_file(r->dir, "none/core")), ERROR_OS, "none/core");
 }
 

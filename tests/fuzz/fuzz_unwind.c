@@ -42,7 +42,7 @@ static struct orc *make_table(void)
 		}
 	}
 	code[count] = (struct orc_code){ TEXT + (u64)FUNCTION * count, { .type = ORC_NONE } };
-	if (build_orc(code, count + 1, TEXT + 0x10000, &orc_new_layout, &orc))
+	if (build_orc(code, count + 1, TEXT + 0x10000, &orc_dialects[ORC_NEWEST], &orc))
 		abort();
 	return orc;
 }
