@@ -103,7 +103,10 @@ function address.key(value)
   return address.hex(value)
 end
 
-local function is_place(value)
+--- Whether raw() takes it.
+---@param value any
+---@return boolean
+function address.is_place(value)
   return istype(Address, value) or istype(Object, value) or istype(u64, value) or istype(s64, value)
     or (type(value) == "number" and value >= 0 and value < EXACT and value % 1 == 0)
 end
@@ -114,7 +117,7 @@ function address.equal(a, b)
   if istype(Object, a) and istype(Object, b) then
     return a.place_ == b.place_ and a.machine_ == b.machine_
   end
-  return is_place(a) and is_place(b) and address.raw(a) == address.raw(b)
+  return address.is_place(a) and address.is_place(b) and address.raw(a) == address.raw(b)
 end
 
 local function less(a, b)

@@ -144,6 +144,19 @@ local function check(self, d, a)
   return view
 end
 
+-- Errors that end what is being done, whoever is in the way of them.
+local ENDING = { interrupted = true, ["freeze-limit"] = true, stale = true, ended = true }
+
+--- pcall(f, ...), but for errors that are not about what f does: an interruption, the end of a freeze.
+---@return boolean, any
+function memory.try(f, ...)
+  local ok, result = pcall(f, ...)
+  if not ok and (not errors.is(result) or ENDING[result.code]) then
+    error(result, 0)
+  end
+  return ok, result
+end
+
 local SMALL = 0x1000000ULL
 
 -- An error of C's about an access, with what was to be read in front.

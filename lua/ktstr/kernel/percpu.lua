@@ -44,7 +44,7 @@ function percpu.measure(k)
   k._percpu = { first = first.address, last = last.address, moves = first.moves }
   k._area.start = first.moves and first.address + k._view.slide or first.address
   k._area.size = last.address - first.address
-  local ok, size = pcall(chunk_size, k)
+  local ok, size = memory.try(chunk_size, k)
   if ok and size and size > 0 and size < 2 ^ 32 then
     k._area.size = size
     k._percpu_known = true

@@ -13,7 +13,6 @@ local show = {}
 local DEPTH = 2
 local ELEMENTS = 8
 local LINES = 1000
-local NOT_A_VALUE = { interrupted = true, stale = true, ended = true }
 
 -- A string as Lua would read it, on one line.
 local function quote(text)
@@ -27,7 +26,7 @@ end
 
 -- Code and data of the image have names; a kernel that cannot say is no reason to show nothing.
 local function name_at(k, place)
-  local ok, name = pcall(k.name, k, address.new(place))
+  local ok, name = memory.try(k.name, k, address.new(place))
   return ok and name and (" <%s>"):format(name) or ""
 end
 
@@ -35,9 +34,9 @@ local function pointer_text(k, place)
   return place == 0ULL and "NULL" or address.hex(place) .. name_at(k, place)
 end
 
-local function scalar(k, value)
+local function scalar(k, value, type_of)
   if type(value) == "string" then
-    return quote(value)
+    return type_of.kind == "enum" and value or quote(value)
   elseif address.is(value) then
     return pointer_text(k, value.value_)
   elseif type(value) == "cdata" then
@@ -54,15 +53,11 @@ end
 
 -- One value, read by its descriptor.
 local function write_value(out, k, self, d, place, depth)
-  local ok, value = pcall(d.read, self, d, place)
+  local ok, value = memory.try(d.read, self, d, place)
   if not ok then
-    -- What is wrong with the whole object is not said of each value.
-    if not errors.is(value) or NOT_A_VALUE[value.code] then
-      error(value, 0)
-    end
     out:add(("<%s>"):format(value.message))
   elseif not ffi.istype(Object, value) then
-    out:add(scalar(k, value))
+    out:add(scalar(k, value, d.type))
   elseif d.type.kind == "pointer" then
     out:add(("(%s) %s"):format(d.type.name, pointer_text(k, value.place_)))
   else
@@ -97,14 +92,16 @@ local function write_elements(out, k, self, type, depth)
   for i = 0, math.min(count, ELEMENTS) - 1 do
     if nested then
       out:line(depth, "")
-    elseif i > 0 then
-      out:add " "
+    else
+      out:add(i > 0 and ", " or " ")
     end
     write_value(out, k, self, e, self.place_ + i * e.stride, depth)
-    out:add ","
+    if nested then
+      out:add ","
+    end
   end
   if count > ELEMENTS then
-    out:add((" ... %d in all"):format(count))
+    out:add((", ... (%d in all)"):format(count))
   end
   return nested
 end
@@ -175,7 +172,7 @@ function show.text(self)
   local ok, text = pcall(body, k, self, type)
   if ok then
     return text and title .. " = " .. text or title
-  elseif errors.is(text, "interrupted") or not errors.is(text) then
+  elseif not errors.is(text, "stale") and not errors.is(text, "ended") then
     error(text, 0)
   end
   return ("%s (%s)"):format(title, text.message)

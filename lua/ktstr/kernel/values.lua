@@ -216,14 +216,13 @@ local function write_float(self, d, place, value)
 end
 
 local function write_pointer(self, d, place, value)
-  local ok, word = pcall(address.raw, value)
-  if not ok then
+  if not address.is_place(value) then
     refuse_value(d, value, "an address, an object or k.null")
   end
   if ffi.istype(Object, value) and value.machine_ ~= self.machine_ then
     refuse_value(d, value, "of this machine")
   end
-  memory.store(self, d, place, 8, word)
+  memory.store(self, d, place, 8, address.raw(value))
 end
 
 local function write_text(self, d, place, value)
