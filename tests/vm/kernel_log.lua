@@ -16,8 +16,8 @@ kernel_log.excused = {
   -- About the host's time: an interrupt took longer than expected, said once a boot. Under emulation some
   -- boots have it, in either machine.
   "^hrtimer: interrupt took N ns$",
-  -- Likewise: a real-time thread of the kernel's had a CPU for 0.95 s of a second, most of which the host did not
-  -- give it. No test has real-time work of its own that goes on for so long.
+  -- Likewise: a real-time thread of the kernel's had a CPU for 0.95 s of a second, most of which the host did
+  -- not give it. No test has real-time work of its own that goes on for so long.
   "^sched: RT throttling activated$",
   -- There are no SMBIOS tables. This is how the kernel says so, and nothing follows from it.
   "^DMI:? not present or invalid%.$",
