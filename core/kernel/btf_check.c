@@ -144,7 +144,7 @@ static struct error *check_name(const struct check *c, u32 id, u32 offset, enum 
 	const char *name = btf_bytes_name(c->b, offset);
 
 	if (naming == NAMED && !*name)
-		return btf_bad_type(c->b, id, "has no %s name", whose);
+		return btf_bad_type(c->b, id, "has %s name that is empty", whose);
 	if (naming == NAMELESS && offset)
 		return btf_bad_type(c->b, id, "has a name");
 	if (c->b->odd_strings && !btf_is_name(name))

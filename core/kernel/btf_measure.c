@@ -102,6 +102,22 @@ static struct error *measure_members(const struct walk *w, u32 id, const struct 
 	return NULL;
 }
 
+static struct error *measure_section(const struct walk *w, u32 id, const struct btf_type *type, u32 depth)
+{
+	const struct btf_var_secinfo *vars = btf_type_extra(type);
+
+	for (u32 i = 0; i < btf_type_count(type); i++) {
+		struct error *err = measure_type(w, vars[i].type, depth + 1);
+
+		if (err)
+			return err;
+		if (w->measures[vars[i].type].size > vars[i].size)
+			return btf_bad_type(w->b, id, "has %u bytes for its variable %u of %u", vars[i].size, i,
+					    w->measures[vars[i].type].size);
+	}
+	return NULL;
+}
+
 /* Sets size, sized, and inside to the depth below it. */
 static struct error *measure_kind(const struct walk *w, u32 id, u32 depth)
 {
@@ -129,6 +145,9 @@ static struct error *measure_kind(const struct walk *w, u32 id, u32 depth)
 	case BTF_KIND_UNION:
 		m->inside = UNDER_WAY;
 		return measure_members(w, id, type, depth);
+	case BTF_KIND_DATASEC:
+		return measure_section(w, id, type, depth);
+	case BTF_KIND_VAR:
 	case BTF_KIND_TYPEDEF:
 	case BTF_KIND_VOLATILE:
 	case BTF_KIND_CONST:
