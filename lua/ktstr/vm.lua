@@ -357,6 +357,14 @@ function VM:captures()
   return capture.list(self.machine)
 end
 
+--- Writes the machine into an ELF core file on the host, which crash (9) and drgn (0.3) open. It goes on
+--- afterwards, or stays frozen. The file is there whole or not at all; pages of zeros take no room in it.
+--- Raises as vm:freeze(); "unsupported" when the kernel keeps no VMCOREINFO, "os" when the disk is full.
+---@param path string
+function VM:dump(path)
+  require("ktstr.kernel.vmcore").dump(self, path)
+end
+
 -- The machine as it stands, as an image in C.
 function VM:_image(directory)
   return save.image(self, directory)

@@ -234,7 +234,7 @@ enum unwind_end {
 };
 struct unwind_start {
 	u64 ip, sp, bp;
-	u64 dx, di, r10, r13;
+	u64 ax, dx, di, r10, r13;
 	bool has_all;
 	bool user;
 	bool returns;
