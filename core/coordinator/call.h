@@ -14,6 +14,7 @@
 #include "freeze/state.h"
 
 struct coordinator;
+struct monitor;
 
 enum call_kind {
 	CALL_FREEZE, /* limit_ns */
@@ -24,6 +25,7 @@ enum call_kind {
 	CALL_INJECT, /* source, tag: a capture by a source that is not main, for tests */
 	CALL_TICK, /* limit_ns: a capture each period, for tests; 0: no more */
 	CALL_PATIENCE, /* limit_ns: of a rendezvous, for tests */
+	CALL_MONITOR, /* monitor, limit_ns: a sample each period; 0: no more */
 };
 
 struct call {
@@ -35,6 +37,7 @@ struct call {
 	/* On the thread, in a frozen machine; arg is main's memory: such a call is never abandoned. */
 	struct error *(*look)(struct coordinator *c, void *arg);
 	void *arg;
+	struct monitor *monitor;
 };
 
 enum call_state {

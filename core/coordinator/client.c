@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "coordinator/internal.h"
+#include "coordinator/monitoring.h"
 #include "coordinator/sentinel.h"
 #include "machine/frozen.h"
 
@@ -300,6 +301,21 @@ void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts
 	}
 }
 
+struct error *coordinator_start_monitor(struct coordinator *c, struct monitor *m, u64 interval_ns)
+{
+	const struct call call = { .kind = CALL_MONITOR, .monitor = m, .limit_ns = interval_ns };
+
+	if (!interval_ns || monitor_cpus(m) != machine_cpus(c->machine))
+		return error_create(ERROR_INVALID, "a monitor of %u CPUs, each %llu ns, for a machine with %u",
+				    monitor_cpus(m), (unsigned long long)interval_ns, machine_cpus(c->machine));
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
+struct error *coordinator_stop_monitor(struct coordinator *c, struct monitor *m)
+{
+	return call_slot_ask(&c->call, &(struct call){ .kind = CALL_MONITOR, .monitor = m }, post_call, c, NULL);
+}
+
 struct error *coordinator_inject_periodic(struct coordinator *c, u64 period_ns)
 {
 	return call_slot_ask(&c->call, &(struct call){ .kind = CALL_TICK, .limit_ns = period_ns }, post_call, c, NULL);
@@ -400,6 +416,7 @@ void coordinator_destroy(struct coordinator *c)
 		return;
 	if (c->thread_created)
 		end_thread(c);
+	monitoring_deinit(c);
 	loop_deinit(&c->loop);
 	capture_store_deinit(&c->captures);
 	pthread_mutex_destroy(&c->warnings_lock);

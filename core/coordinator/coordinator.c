@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "coordinator/internal.h"
+#include "coordinator/monitoring.h"
 #include "machine/frozen.h"
 
 /* Frames that wait for main: beyond this the guest has to wait. */
@@ -238,6 +239,7 @@ static void on_ended(void *ctx, u32 events)
 	loop_remove_fd(&c->loop, &c->ended_source);
 	loop_cancel_timer(&c->loop, &c->deadline);
 	captures_set_tick(c, 0);
+	monitoring_stop(c);
 	c->draining = true;
 	captures_send_reply(c);
 	// At once: main may be waiting to send, and what the guest has said waits for main to take it.

@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "capture/capture.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/monitor.h"
 #include "machine/machine.h"
 #include "tlv/codec.h"
 
@@ -98,6 +99,14 @@ MUST_CHECK struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 co
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
 struct capture_store *coordinator_captures(struct coordinator *c);
 void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
+
+/*
+ * A sample now, and each interval_ns from then on, while the machine runs and is not frozen. The view that the monitor
+ * was made with is this machine's. ERROR_INVALID: another number of CPUs, no interval; ERROR_ENDED.
+ */
+MUST_CHECK struct error *coordinator_start_monitor(struct coordinator *c, struct monitor *m, u64 interval_ns);
+/* No more samples once it returns. ERROR_ENDED: then neither. */
+MUST_CHECK struct error *coordinator_stop_monitor(struct coordinator *c, struct monitor *m);
 
 /*
  * For tests: a capture by another source than main; one each period_ns (0: none); another limit than 30 s for a

@@ -6,6 +6,7 @@
 
 #include "coordinator/freeze.h"
 #include "coordinator/internal.h"
+#include "coordinator/monitoring.h"
 #include "machine/frozen.h"
 
 struct holding {
@@ -67,16 +68,28 @@ static struct error *step(struct coordinator *c, struct holding *h, const struct
 	return err;
 }
 
+static struct error *set_monitor(struct coordinator *c, const struct call *call)
+{
+	if (call->limit_ns)
+		return monitoring_add(c, call->monitor, call->limit_ns);
+	monitoring_remove(c, call->monitor);
+	return NULL;
+}
+
 /* What can be set at any time. False: it is another call. */
 static bool serve_setting(struct coordinator *c, const struct call *call)
 {
+	struct error *err = NULL;
+
 	if (call->kind == CALL_TICK)
 		captures_set_tick(c, call->limit_ns);
 	else if (call->kind == CALL_PATIENCE)
 		c->patience_ns = call->limit_ns;
+	else if (call->kind == CALL_MONITOR)
+		err = set_monitor(c, call);
 	else
 		return false;
-	call_slot_answer(&c->call, NULL, 0);
+	call_slot_answer(&c->call, err, 0);
 	return true;
 }
 

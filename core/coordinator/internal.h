@@ -71,6 +71,8 @@ struct coordinator {
 	u64 tick_ns;
 	bool tick_due;
 	u32 ticks;
+	struct monitor_source *monitors; /* monitoring.c */
+	u32 epoch; /* changes when the machine is taken back */
 
 	/* Shared. */
 	struct mailbox mailbox;

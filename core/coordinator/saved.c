@@ -77,6 +77,7 @@ struct error *coordinator_load(struct coordinator *c, struct reader *in)
 	    partial.size > c->reader.capacity || reply.size > sizeof(c->reply.payload) ||
 	    (is_asked && !snapshot_tag_is_good(asked.tag)) || !outbox_restore(&c->outbox, out.data, out.size))
 		return error_create(ERROR_FORMAT, "a saved conversation makes no sense");
+	c->epoch++;
 	restore_reader(&c->reader, partial);
 	c->is_asked = is_asked;
 	c->asked = asked;

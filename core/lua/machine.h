@@ -45,6 +45,9 @@ MUST_CHECK struct error *machine_open_view(struct lua_machine *lm);
 void machine_update_view(struct lua_machine *lm);
 extern const luaL_Reg machine_view_methods[];
 
+/* machine_monitor.c */
+extern const luaL_Reg machine_monitor_methods[];
+
 /* machine_dump.c */
 extern const luaL_Reg machine_dump_methods[];
 

@@ -232,6 +232,7 @@ static void *vcpu_thread_main(void *arg)
 
 	// Either a kick finds the thread running and signals it, or run() finds the wish that came before.
 	t->self = pthread_self();
+	t->tid = gettid();
 	t->is_crowding = is_crowding(m);
 	__atomic_store_n(&t->running, true, __ATOMIC_SEQ_CST);
 

@@ -33,6 +33,7 @@ struct vcpu_thread {
 	pthread_t thread; /* for joining, when created */
 	bool created;
 	pthread_t self; /* for kicking, when running (atomic) says that it is set */
+	pid_t tid; /* likewise */
 	bool running;
 	bool in_guest; /* atomic: in KVM_RUN, for messages */
 	bool exit_pending; /* the last exit's instruction retires only when the vCPU runs again */

@@ -157,6 +157,32 @@ function machine:view() end
 ---@param pids integer[] of the task that each CPU runs
 function machine:dump(path, info, pids) end
 
+---@class ktstr.core.monitor
+local monitor = {}
+
+--- Samples the memory of a machine that runs, now and at an interval: struct monitor_program, monitor_cell[] and
+--- monitor_step[] (core/coordinator/monitor.h) as bytes. Raises "invalid", "ended".
+---@param program string
+---@param cells string
+---@param steps string
+---@param interval number seconds
+---@param samples integer that are kept: the newest
+---@return ktstr.core.monitor
+function machine:monitor(program, cells, steps, interval, samples) end
+
+--- Samples from a number on, as bytes: a struct monitor_sample and what is behind it, for each. Not all at once:
+--- to be called until it is "". Also after the machine's end.
+---@param from number
+---@return string
+function monitor:read(from) end
+
+--- longest: seconds that a sample took; early and frozen were left out.
+---@return { taken: number, dropped: number, early: number, frozen: number, longest: number }
+function monitor:counts() end
+
+--- No more samples; those that there are stay.
+function monitor:stop() end
+
 --- Executes up to n instructions on one vCPU of a frozen machine; interrupts are held back meanwhile, and the
 --- others stay parked. Returns how many were executed: fewer when the vCPU halted or waits for its start.
 --- Raises as regs(), and "timeout" when one of them did not end within the limit.
