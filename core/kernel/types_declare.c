@@ -47,7 +47,7 @@ static void put_before(struct buf *b, const char *text)
 	size_t n = strlen(text);
 
 	buf_put_zero(b, n);
-	if (b->failed)
+	if (!n || b->failed)
 		return;
 	memmove(b->data + n, b->data, b->size - n);
 	memcpy(b->data, text, n);

@@ -151,11 +151,18 @@ static struct error *parse_counts(const char *text, const char **end, u32 counts
 
 		while (open > text && *open != '[')
 			open--;
-		if (*open != '[' || !isdigit((u8)open[1]) || *n == MAX_LEVELS)
+
+		const char *digits = open + 1;
+
+		while (isspace((u8)*digits))
+			digits++;
+		if (*open != '[' || !isdigit((u8)*digits) || *n == MAX_LEVELS)
 			return bad_text(text);
 
-		unsigned long long count = strtoull(open + 1, &digits_end, 0);
+		unsigned long long count = strtoull(digits, &digits_end, 0);
 
+		while (isspace((u8)*digits_end))
+			digits_end++;
 		if (digits_end != *end - 1 || count > UINT32_MAX)
 			return bad_text(text);
 		counts[(*n)++] = count;

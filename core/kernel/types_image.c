@@ -102,13 +102,13 @@ static struct error *read_blob(int fd, const struct place *place, void *data)
 		if (n < 0)
 			return error_create_errno("cannot read the kernel image");
 		if (!n)
-			return error_create(ERROR_FORMAT, "the kernel image is cut short in its BTF");
+			return error_create(ERROR_FORMAT, "it is cut short in its BTF");
 		done += n;
 	}
 	return NULL;
 }
 
-struct error *types_create_image(const struct kernel_image *image, struct types **ret)
+static struct error *create_from_image(const struct kernel_image *image, struct types **ret)
 {
 	int fd = kernel_image_fd(image);
 	struct place place;
@@ -118,10 +118,10 @@ struct error *types_create_image(const struct kernel_image *image, struct types 
 		return err;
 	if (!place.size)
 		return error_with_hint(
-			error_create(ERROR_NOT_FOUND, "the kernel image has no BTF"),
+			error_create(ERROR_NOT_FOUND, "there is no BTF in it"),
 			"take a kernel that was built with CONFIG_DEBUG_INFO_BTF, as distributions' are");
 	if (place.size > BTF_MAX_SIZE)
-		return error_create(ERROR_UNSUPPORTED, "BTF of %llu bytes in the kernel image; at most %u are read",
+		return error_create(ERROR_UNSUPPORTED, "BTF of %llu bytes; at most %u are read",
 				    (unsigned long long)place.size, BTF_MAX_SIZE);
 
 	CLEANUP_FREE void *blob = malloc(place.size);
@@ -131,5 +131,10 @@ struct error *types_create_image(const struct kernel_image *image, struct types 
 	err = read_blob(fd, &place, blob);
 	if (!err)
 		err = types_create_private(blob, place.size, NULL, ret);
-	return error_with_context(err, "types of kernel %s", kernel_image_info(image)->release);
+	return err;
+}
+
+struct error *types_create_image(const struct kernel_image *image, struct types **ret)
+{
+	return error_with_context(create_from_image(image, ret), "types of the kernel image");
 }

@@ -37,7 +37,8 @@ static inline u32 btf_text(struct btf_builder *b, const char *s)
 	return offset;
 }
 
-static inline u32 btf_type(struct btf_builder *b, const char *name, u32 kind, u32 count, bool flag, u32 size_or_type)
+static inline u32 btf_type(struct btf_builder *b, const char *name, u32 kind, u32 count, bool flag,
+			   u32 size_or_type)
 {
 	buf_put_u32(&b->types, btf_text(b, name));
 	buf_put_u32(&b->types, (u32)flag << 31 | kind << 24 | count);
@@ -134,10 +135,12 @@ static inline struct buf btf_finish(struct btf_builder *b)
 
 /* The ids of a blob with every kind. */
 struct every {
-	u32 integer, character, boolean, unsigned_long, real, void_pointer, u64_type, name_array, list, list_pointer;
-	u32 const_char, const_string, const_pointer, other, other_pointer, callback, callback_pointer, inner, choice;
-	u32 thing, thing_pointer, colour, wide, work_type, work, counter, section, percpu_tag, percpu_pointer, user_pointer;
-	u32 volatile_int, restrict_pointer, decl_tag, old_bits, old, table, end;
+	u32 integer, character, boolean, unsigned_long, real, void_pointer, u64_type, name_array, list,
+		list_pointer;
+	u32 const_char, const_string, const_pointer, other, other_pointer, callback, callback_pointer, inner,
+		choice;
+	u32 thing, thing_pointer, colour, wide, work_type, work, counter, section, percpu_tag, percpu_pointer;
+	u32 user_pointer, volatile_int, restrict_pointer, decl_tag, old_bits, old, table, end;
 	u32 strings_size;
 };
 

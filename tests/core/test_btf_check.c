@@ -210,7 +210,8 @@ static void headers_that_are_wrong_are_refused(void **state)
 	refuses_header(offsetof(struct btf_header, version), 1, 2, ERROR_UNSUPPORTED, "version 2");
 	refuses_header(offsetof(struct btf_header, flags), 1, 1, ERROR_UNSUPPORTED, "flags 0x1");
 	refuses_header(offsetof(struct btf_header, hdr_len), 4, 20, ERROR_FORMAT, "header of 20 bytes");
-	refuses_header(offsetof(struct btf_header, hdr_len), 4, 0xfffffffc, ERROR_FORMAT, "header of 4294967292 bytes");
+	refuses_header(offsetof(struct btf_header, hdr_len), 4, 0xfffffffc, ERROR_FORMAT,
+		       "header of 4294967292 bytes");
 	refuses_header(offsetof(struct btf_header, hdr_len), 4, 28, ERROR_FORMAT, "cut short");
 	refuses_header(offsetof(struct btf_header, type_off), 4, 2, ERROR_FORMAT, "not aligned");
 	refuses_header(offsetof(struct btf_header, type_len), 4, 15, ERROR_FORMAT, "not aligned");
@@ -235,8 +236,8 @@ static void strings_that_do_not_begin_with_an_empty_one_are_refused(void **state
 /* --- one type that is wrong --- */
 
 /* An int is type 1; the wrong one is type 2. */
-static void refuses_type(u32 kind, const char *name, u32 count, bool flag, u32 size_or_type, const u32 *extra, u32 n,
-			 const char *text)
+static void refuses_type(u32 kind, const char *name, u32 count, bool flag, u32 size_or_type, const u32 *extra,
+			 u32 n, const char *text)
 {
 	struct btf_builder b;
 
@@ -247,8 +248,7 @@ static void refuses_type(u32 kind, const char *name, u32 count, bool flag, u32 s
 	refuses(&b, ERROR_FORMAT, text);
 }
 
-#define EXTRA(...) \
-	(const u32[]){ __VA_ARGS__ }, ARRAY_SIZE(((const u32[]){ __VA_ARGS__ }))
+#define EXTRA(...) (const u32[]){ __VA_ARGS__ }, ARRAY_SIZE(((const u32[]){ __VA_ARGS__ }))
 #define NO_EXTRA NULL, 0
 
 static void types_of_a_wrong_shape_are_refused_by_number(void **state)
@@ -269,7 +269,8 @@ static void types_of_a_wrong_shape_are_refused_by_number(void **state)
 	refuses_type(BTF_KIND_ARRAY, "", 0, false, 0, EXTRA(1, 3, 1), "refers to type 3");
 	refuses_type(BTF_KIND_ARRAY, "", 0, false, 0, EXTRA(0, 1, 1), "has type 0 (void) for its elements");
 	refuses_type(BTF_KIND_ARRAY, "", 0, false, 8, EXTRA(1, 1, 1), "has a size field of 8");
-	refuses_type(BTF_KIND_ARRAY, "", 0, false, 0, EXTRA(1, 1, 0x40000000), "has 1073741824 elements of 4 bytes");
+	refuses_type(BTF_KIND_ARRAY, "", 0, false, 0, EXTRA(1, 1, 0x40000000),
+		     "has 1073741824 elements of 4 bytes");
 	refuses_type(BTF_KIND_ENUM, "x", 0, false, 3, NO_EXTRA, "has 3 bytes");
 	refuses_type(BTF_KIND_ENUM, "x", 1, false, 4, EXTRA(0, 1), "has a value's name that is empty");
 	refuses_type(BTF_KIND_FWD, "x", 0, false, 1, NO_EXTRA, "(forward) refers to type 1");
