@@ -194,8 +194,8 @@ describe("what ktstr knows of kernels", function()
         end
       end
     end)
-    for _, name in ipairs { "init_task", "jiffies_64", "prb", "map_idr", "prog_idr", "modules", "cgrp_dfl_root",
-      "nr_cpu_ids", "__per_cpu_offset", "pcpu_first_chunk", "page_offset_base" } do
+    for _, name in ipairs { "init_task", "jiffies_64", "prb", "map_idr", "prog_idr", "modules",
+      "cgrp_dfl_root", "nr_cpu_ids", "__per_cpu_offset", "pcpu_first_chunk", "page_offset_base" } do
       assert(seen[name], name)
     end
   end)
