@@ -11,6 +11,9 @@ local vm = require "ktstr.vm"
 
 local specs = {}
 
+-- What a machine loads when it is first looked into.
+local KEPT = { "ktstr.kernel", "ktstr.kernel.image", "ktstr.kernel.percpu", "ktstr.kernel.show" }
+
 local function require_busted(name)
   local ok, module = pcall(require, name)
   if not ok then
@@ -181,6 +184,10 @@ end
 ---@return integer exit status
 function specs.run(args)
   local tally = new_tally()
+  -- What is loaded now stays loaded over all files, and is compiled once.
+  for _, name in ipairs(KEPT) do
+    require(name)
+  end
   hook_exit()
   hook_core(tally)
   local run = require_busted "busted.runner"

@@ -8,8 +8,11 @@ local address = {}
 local u64, s64 = ffi.typeof "uint64_t", ffi.typeof "int64_t"
 local cast, istype = ffi.cast, ffi.istype
 
--- Without a name: one with a name could be made once a process, and specs load the library again.
-local Address = ffi.typeof "struct { uint64_t value_; }"
+--- For the text of a ctype that gets a metatable. A spec may load the library again, which then wants ctypes
+--- of its own: so they have no names, and busted, which takes equal texts for one type, sees different ones.
+address.unique = tostring(address)
+
+local Address = ffi.typeof(("struct { uint64_t value_; } /* %s */"):format(address.unique))
 
 -- The ctype of objects, whose address is in place_; kernel/memory.lua says it.
 local Object

@@ -21,13 +21,13 @@ local memory = {}
 --   handle_      which type, see kernel/types.lua
 --   generation_  the freeze that it was made in; 0: none, it was made while the machine ran
 --   origin_      where it was found, see memory.origin()
-memory.Object = ffi.typeof [[struct {
+memory.Object = ffi.typeof(([[struct {
   uint64_t place_;
   uint32_t machine_;
   uint32_t handle_;
   uint32_t generation_;
   uint32_t origin_;
-}]]
+} /* %s */]]):format(address.unique))
 local Object = memory.Object
 address.set_object(Object)
 

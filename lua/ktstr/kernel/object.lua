@@ -121,18 +121,24 @@ end
 
 -- --- paths ---
 
+local paths = {}
+
 -- "a.b[3].c" as { "a", "b", 3, "c" }.
 local function parse_path(path)
-  if type(path) ~= "string" or path == "" then
+  local steps = paths[path]
+  if steps then
+    return steps
+  elseif type(path) ~= "string" or path == "" then
     errors.raise("invalid", ("a member is named by a string, not by %s"):format(tostring(path)))
   end
-  local steps = {}
+  steps = {}
   for name, indices in path:gmatch "([^%.%[%]]+)([%[%]%d]*)%.?" do
     steps[#steps + 1] = name
     for i in indices:gmatch "%[(%d+)%]" do
       steps[#steps + 1] = tonumber(i)
     end
   end
+  paths[path] = steps
   return steps
 end
 
@@ -262,22 +268,36 @@ function object.offset(type, path)
   return offset, member
 end
 
+local function new_container(set, type, path)
+  local outer = values.resolve_type(set, type)
+  local offset, member = object.offset(outer, path)
+  if member and member.bits > 0 then
+    errors.raise("invalid", ("%s.%s is a bit-field, which has no address"):format(outer.name, path))
+  end
+  local one = {
+    offset = offset / 8,
+    handle = values.handle(outer, "pointed"),
+    origin = memory.origin(outer.name),
+    name = outer.name,
+  }
+  set.containers[type] = set.containers[type] or {}
+  set.containers[type][path] = one
+  return one
+end
+
 --- The struct that this object is a member of: node:container_of_("struct task_struct", "tasks").
 ---@param type string|ktstr.Type
 ---@param path string
 ---@return ktstr.Object
 function methods:container_of_(type, path)
-  local outer = values.resolve_type(set_of(self), type)
-  local offset, member = object.offset(outer, path)
-  if member and member.bits > 0 then
-    errors.raise("invalid", ("%s.%s is a bit-field, which has no address"):format(outer.name, path))
-  end
+  local set = set_of(self)
+  local of_type = set.containers[type]
+  local one = of_type and of_type[path] or new_container(set, type, path)
   if self.place_ == 0ULL then
-    errors.raise("null", ("%s is NULL, so it is in no %s"):format(chain_of(self), outer.name),
+    errors.raise("null", ("%s is NULL, so it is in no %s"):format(chain_of(self), one.name),
       "compare it with k.null before it is followed")
   end
-  return Object(self.place_ - offset / 8, self.machine_, values.handle(outer, "pointed"), self.generation_,
-    memory.origin(outer.name))
+  return Object(self.place_ - one.offset, self.machine_, one.handle, self.generation_, one.origin)
 end
 
 -- --- as text and in operators ---

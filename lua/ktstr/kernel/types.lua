@@ -199,6 +199,7 @@ function types.set(handle, base)
     base = base,
     by_id = {},
     by_name = {},
+    containers = {}, -- what objects keep of container_of_
   }, Set)
 end
 
