@@ -37,10 +37,17 @@ Skip.__index = Skip
 
 ---@class ktstr.Test
 ---@field vm ktstr.VM the machine
+---@field k ktstr.Kernel its kernel from outside
 ---@field name string
 ---@field duration number
 local T = {}
-T.__index = T
+
+function T.__index(self, name)
+  if name == "k" then
+    return self.vm.k
+  end
+  return T[name]
+end
 
 --- Makes a cgroup in the guest; its workers run from t:start() (or t:hold()) on. Raises "invalid",
 --- "guest".
