@@ -64,10 +64,12 @@ function kernel.new(vm)
   local k = setmetatable({
     _vm = vm,
     _machine = vm.machine, -- its view is in there
-    _vars = {},
+    _vars = {}, -- by name
+    _typed_vars = {}, -- by the type that was said, and name
     _objects = {},
     _offsets = {},
-    _percpu_variables = {},
+    _percpu_vars = {}, -- likewise
+    _typed_percpu_vars = {},
     _percpu_known = false,
     null = null,
   }, Kernel)
@@ -323,13 +325,25 @@ local function new_variable(k, name, type)
   local resolved = type and values.resolve_type(set, type) or set:variable(name) or known_type(set, name)
     or raise_untyped(name)
   local d = values.describe(nil, nil, resolved, 0, 0, name)
-  local one = {
-    type = type,
-    place = k:_place(symbol),
-    d = d,
-    handle = values.handle(resolved, "plain"),
-  }
-  k._vars[name] = one
+  local one = { place = k:_place(symbol), d = d, handle = values.handle(resolved, "plain") }
+  return one, symbol.module == nil -- a module's may go, and another come
+end
+
+-- As it was looked up once.
+local function variable(k, name, type)
+  local of_type = k._vars
+  if type ~= nil then
+    of_type = k._typed_vars[type]
+    if not of_type then
+      of_type = {}
+      k._typed_vars[type] = of_type
+    end
+  end
+  if of_type[name] then
+    return of_type[name]
+  end
+  local one, stays = new_variable(k, name, type)
+  of_type[name] = stays and one or nil
   return one
 end
 
@@ -340,10 +354,7 @@ end
 ---@param type string|ktstr.Type|nil
 ---@return any
 function Kernel:var(name, type)
-  local one = self._vars[name]
-  if not one or type ~= nil and type ~= one.type then
-    one = new_variable(self, name, type)
-  end
+  local one = variable(self, name, type)
   local d, place = one.d, one.place
   return d.read(Object(place, self._slot, one.handle, memory.generation(self._slot), d.origin), d, place)
 end
@@ -353,10 +364,7 @@ end
 ---@param value any
 ---@param type string|ktstr.Type|nil
 function Kernel:set_var(name, value, type)
-  local one = self._vars[name]
-  if not one or type ~= nil and type ~= one.type then
-    one = new_variable(self, name, type)
-  end
+  local one = variable(self, name, type)
   local d, place = one.d, one.place
   d.write(Object(place, self._slot, one.handle, memory.generation(self._slot), d.origin), d, place, value)
 end

@@ -108,25 +108,41 @@ local function raise_untyped(name)
     name), ("k:per_cpu(\"%s\", cpu, \"struct ...\")"):format(name))
 end
 
+local function new_variable(k, name, type_name)
+  local symbol = k:_symbol(name, function(symbol)
+    return percpu.is_symbol(k, symbol)
+  end)
+  if not percpu.is_symbol(k, symbol) then
+    raise_not_percpu(name)
+  end
+  local set = k:_types()
+  local type = type_name and values.resolve_type(set, type_name) or set:variable(name)
+    or raise_untyped(name)
+  local d = values.describe(nil, nil, type, 0, 0, name)
+  return { place = k:_place(symbol), d = d, handle = values.handle(type, "plain"), origin = d.origin }
+end
+
 -- A per-CPU symbol with its type, looked up once.
 local function variable(k, name, type_name)
-  local key = type_name and name .. "\0" .. tostring(type_name) or name
-  local one = k._percpu_variables[key]
-  if not one then
-    local symbol = k:_symbol(name, function(symbol)
-      return percpu.is_symbol(k, symbol)
-    end)
-    if not percpu.is_symbol(k, symbol) then
-      raise_not_percpu(name)
-    end
-    local set = k:_types()
-    local type = type_name and values.resolve_type(set, type_name) or set:variable(name)
-      or raise_untyped(name)
-    local d = values.describe(nil, nil, type, 0, 0, name)
-    one = { place = k:_place(symbol), d = d, handle = values.handle(type, "plain"), origin = d.origin }
-    k._percpu_variables[key] = one
+  local of_type = k._percpu_vars
+  if type_name ~= nil then
+    of_type = k._typed_percpu_vars[type_name] or {}
+    k._typed_percpu_vars[type_name] = of_type
   end
-  return one
+  of_type[name] = of_type[name] or new_variable(k, name, type_name)
+  return of_type[name]
+end
+
+local UPPER_HALF = 0x8000000000000000ULL
+
+-- One of vmalloc's chunks has a difference of two addresses for an address, which is in the lower half.
+local function check_percpu(k, place)
+  if place == 0ULL then
+    errors.raise("null", "the per-CPU pointer is NULL", "compare it with k.null first")
+  elseif place >= UPPER_HALF and place - k._area.start >= k._area.size then
+    errors.raise("invalid", ("%s is an address, and no per-CPU one"):format(address.hex(place)),
+      "what is there is followed as it is")
+  end
 end
 
 --- One CPU's part: of a variable by its name, or of what a per-CPU pointer stands for.
@@ -147,9 +163,7 @@ function percpu.get(k, what, cpu, type_name)
     return one.d.read(Object(place, k._slot, one.handle, generation, one.origin), one.d, place)
   end
   local place = address.raw(what)
-  if place == 0ULL then
-    errors.raise("null", "the per-CPU pointer is NULL", "compare it with k.null first")
-  end
+  check_percpu(k, place)
   local type_of = type_name and values.resolve_type(k:_types(), type_name)
   if ffi.istype(Object, what) then
     type_of = type_of or what:type_()
