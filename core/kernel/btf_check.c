@@ -70,6 +70,8 @@ static const struct kind_rule rules[] = {
 	[BTF_KIND_ENUM64] = { .name = "enum64", MAY_HAVE_NAME, .each = sizeof(struct btf_enum64), .flag = true },
 };
 
+const struct btf_type btf_void;
+
 struct check {
 	struct btf_bytes *b;
 	u32 *offsets; /* of the types found so far */

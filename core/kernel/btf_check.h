@@ -64,18 +64,21 @@ static inline const void *btf_type_extra(const struct btf_type *type)
 	return type + 1;
 }
 
-/* Of an id from 1 to below b->end. */
+extern const struct btf_type btf_void; /* which has no bytes: kind 0, no name */
+
+/* Of an id below b->end; 0 is void. */
 static inline const struct btf_type *btf_bytes_type(const struct btf_bytes *b, u32 id)
 {
+	if (!id)
+		return &btf_void;
 	while (id < b->first)
 		b = b->base;
 	return (const void *)(b->types + b->offsets[id - b->first]);
 }
 
-/* 0 for void, which has no bytes. */
 static inline u32 btf_bytes_kind(const struct btf_bytes *b, u32 id)
 {
-	return id ? btf_type_kind(btf_bytes_type(b, id)) : BTF_KIND_UNKN;
+	return btf_type_kind(btf_bytes_type(b, id));
 }
 
 /* Of a name offset that has been checked. */

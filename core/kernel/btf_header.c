@@ -28,7 +28,7 @@ static struct error *check_sections(const struct btf_header *h, size_t size)
 		return error_create(ERROR_FORMAT, "BTF header of %u bytes in a blob of %zu", h->hdr_len, size);
 
 	u64 types_end = (u64)h->type_off + h->type_len;
-	u64 strings_end = (u64)h->str_off + h->str_len;
+	u64 end = (u64)h->hdr_len + h->str_off + h->str_len;
 
 	if (h->type_off % 4 || h->type_len % 4)
 		return error_create(ERROR_FORMAT, "BTF types are not aligned: %u bytes at %u", h->type_len,
@@ -36,9 +36,8 @@ static struct error *check_sections(const struct btf_header *h, size_t size)
 	if (types_end > h->str_off)
 		return error_create(ERROR_FORMAT, "BTF types and strings overlap: types to %llu, strings from %u",
 				    (unsigned long long)types_end, h->str_off);
-	if (h->hdr_len + strings_end > size)
-		return error_create(ERROR_FORMAT, "BTF is cut short: %zu bytes of %llu", size,
-				    (unsigned long long)(h->hdr_len + strings_end));
+	if (end > size)
+		return error_create(ERROR_FORMAT, "BTF is cut short: %zu bytes of %llu", size, (unsigned long long)end);
 	return NULL;
 }
 
@@ -79,7 +78,7 @@ bool btf_is_name(const char *s)
 static bool any_odd(const char *s, size_t size)
 {
 	enum { BLOCK = 64 }; /* bytes at once: a number that the compiler knows lets it use vectors */
-	size_t blocks = size / BLOCK * BLOCK;
+	size_t blocks = size - size % BLOCK;
 	u8 odd = 0;
 
 	for (size_t i = 0; i < blocks; i += BLOCK)

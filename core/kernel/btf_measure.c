@@ -122,7 +122,7 @@ static struct error *measure_section(const struct walk *w, u32 id, const struct 
 static struct error *measure_kind(const struct walk *w, u32 id, u32 depth)
 {
 	struct measure *m = &w->measures[id];
-	const struct btf_type *type = id ? btf_bytes_type(w->b, id) : NULL;
+	const struct btf_type *type = btf_bytes_type(w->b, id);
 	struct error *err;
 
 	m->inside = 0;
@@ -199,7 +199,7 @@ static struct error *spell_part(const struct walk *w, u32 id, u32 depth, u8 *dee
 
 static struct error *spell_kind(const struct walk *w, u32 id, u32 depth, u8 *deepest)
 {
-	const struct btf_type *type = id ? btf_bytes_type(w->b, id) : NULL;
+	const struct btf_type *type = btf_bytes_type(w->b, id);
 	const struct btf_param *params;
 	struct error *err;
 

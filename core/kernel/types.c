@@ -19,7 +19,7 @@ const struct btf_type *types_at(const struct types *t, u32 id)
 
 u32 types_kind(const struct types *t, u32 id)
 {
-	return id ? btf_type_kind(types_at(t, id)) : BTF_KIND_UNKN;
+	return btf_type_kind(types_at(t, id));
 }
 
 bool types_has(const struct types *t, u32 id)
@@ -63,7 +63,7 @@ u64 types_size(const struct types *t, u32 id)
 	for (;;) {
 		id = types_resolve(t, id);
 
-		const struct btf_type *type = id ? types_at(t, id) : NULL;
+		const struct btf_type *type = types_at(t, id);
 
 		switch (types_kind(t, id)) {
 		case BTF_KIND_ARRAY:

@@ -123,7 +123,7 @@ static void put_base(const struct types *t, u32 id, const char *qualifiers, cons
 	const char *name = types_own_name(t, id);
 
 	put_string(out, qualifiers);
-	put_string(out, id ? keyword(types_at(t, id)) : "");
+	put_string(out, keyword(types_at(t, id)));
 	put_string(out, *name ? name : "{...}");
 	if (declarator->size)
 		put_string(out, " ");
@@ -149,7 +149,7 @@ static struct error *declare(struct declaration *d, u32 id, struct buf *declarat
 	struct error *err;
 
 	for (;;) {
-		const struct btf_type *type = id ? types_at(d->t, id) : NULL;
+		const struct btf_type *type = types_at(d->t, id);
 		const struct btf_array *array;
 		const char *qualifier;
 
@@ -219,7 +219,7 @@ struct error *types_name(const struct types *t, u32 id, struct buf *out)
 	if (err)
 		return err;
 
-	const struct btf_type *type = id ? types_at(t, id) : NULL;
+	const struct btf_type *type = types_at(t, id);
 
 	switch (types_kind(t, id)) {
 	case BTF_KIND_DECL_TAG:

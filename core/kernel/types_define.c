@@ -71,14 +71,14 @@ static void put_place(struct definition *d, const struct type_member *m, u64 off
 
 static void put_boundary(struct definition *d, u64 offset, u32 depth)
 {
-	u64 line = offset / 8 / CACHE_LINE, was = offset / 8 % CACHE_LINE;
+	u64 line = offset / 8 / CACHE_LINE, was = offset / 8 % CACHE_LINE, begin = offset / 8 - was;
 
 	if (line <= d->cache_line)
 		return;
 	d->cache_line = line;
 	put_tabs(d, depth);
 	types_print(d->out, "/* --- cacheline %llu boundary (%llu bytes)", (unsigned long long)line,
-		    (unsigned long long)(line * CACHE_LINE));
+		    (unsigned long long)begin);
 	if (was)
 		types_print(d->out, " was %llu bytes ago", (unsigned long long)was);
 	types_print(d->out, " --- */\n");
@@ -279,7 +279,7 @@ static struct error *define_typedef(struct definition *d, u32 id)
 	struct error *err;
 
 	types_print(d->out, "typedef ");
-	if (of && opening(types_at(d->t, of)) && !*types_own_name(d->t, of)) {
+	if (opening(types_at(d->t, of)) && !*types_own_name(d->t, of)) {
 		err = define_body(d, of);
 		types_print(d->out, " %s;\n", name);
 		return err;
@@ -291,12 +291,12 @@ static struct error *define_typedef(struct definition *d, u32 id)
 
 static struct error *define(struct definition *d, u32 id)
 {
-	const struct btf_type *type = id ? types_at(d->t, id) : NULL;
+	const struct btf_type *type = types_at(d->t, id);
 	struct error *err;
 
 	if (types_kind(d->t, id) == BTF_KIND_TYPEDEF)
 		return define_typedef(d, id);
-	if (id && opening(type)) {
+	if (opening(type)) {
 		err = define_body(d, id);
 		types_print(d->out, ";\n");
 		return err;

@@ -181,7 +181,7 @@ static const char *parse_stars(const char *text, const char *end, u32 *n)
 
 struct error *types_parse(const struct types *t, const char *text, u32 *ret)
 {
-	u32 counts[MAX_LEVELS], dimensions, stars, id;
+	u32 counts[MAX_LEVELS] = { 0 }, dimensions = 0, stars = 0, id = 0;
 	const char *end = text + strlen(text);
 
 	while (end > text && isspace((u8)end[-1]))

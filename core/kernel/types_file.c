@@ -97,7 +97,7 @@ struct error *types_write(const struct types *t, int fd)
 
 static struct error *check_file(const struct types_file *h, u64 size)
 {
-	if (size < sizeof(*h) || memcmp(h->magic, file_magic, sizeof(h->magic)))
+	if (size < sizeof(*h) || memcmp(h->magic, file_magic, sizeof(h->magic)) != 0)
 		return error_create(ERROR_FORMAT, "not a file of types");
 	if (h->version != FILE_VERSION)
 		return error_create(ERROR_FORMAT, "a file of types of version %u, not %u", h->version,

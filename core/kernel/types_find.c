@@ -261,7 +261,7 @@ static struct error *add_value(const struct types *t, const char *name, u32 *cou
 
 	for (u32 i = range.from; i < range.to; i++) {
 		u32 id = t->index.entries[i].id;
-		s64 other;
+		s64 other = 0;
 		struct error *err = value_of(t, id, name, &other);
 
 		if (err)
@@ -281,8 +281,8 @@ static struct error *add_value(const struct types *t, const char *name, u32 *cou
 
 struct error *types_find_value(const struct types *t, const char *name, u32 *type, s64 *value)
 {
-	u32 count = 0, found_type;
-	s64 found;
+	u32 count = 0, found_type = 0;
+	s64 found = 0;
 	struct error *err = t->base ? add_value(t->base, name, &count, &found_type, &found) : NULL;
 
 	if (!err)

@@ -159,7 +159,7 @@ static void fill_variable(const struct types *t, const struct btf_var_secinfo *i
 
 struct error *types_get_member(const struct types *t, u32 id, u32 index, struct type_member *ret)
 {
-	const struct btf_type *type;
+	const struct btf_type *type = &btf_void;
 	struct error *err = find_part(
 		t, id, index, 1 << BTF_KIND_STRUCT | 1 << BTF_KIND_UNION | 1 << BTF_KIND_DATASEC, "member", &type);
 
@@ -185,7 +185,7 @@ struct error *types_get_member(const struct types *t, u32 id, u32 index, struct 
 
 struct error *types_get_value(const struct types *t, u32 id, u32 index, const char **name, s64 *value)
 {
-	const struct btf_type *type;
+	const struct btf_type *type = &btf_void;
 	struct error *err = find_part(t, id, index, 1 << BTF_KIND_ENUM | 1 << BTF_KIND_ENUM64, "value", &type);
 
 	if (err)
@@ -206,7 +206,7 @@ struct error *types_get_value(const struct types *t, u32 id, u32 index, const ch
 
 struct error *types_get_parameter(const struct types *t, u32 id, u32 index, const char **name, u32 *type)
 {
-	const struct btf_type *prototype;
+	const struct btf_type *prototype = &btf_void;
 	struct error *err = find_part(t, id, index, 1 << BTF_KIND_FUNC_PROTO, "parameter", &prototype);
 
 	if (err)

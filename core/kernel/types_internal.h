@@ -70,9 +70,9 @@ struct types {
 	u32 derived_count;
 };
 
-/* Of an id other than 0 that is known to be one: from 1 to below the end, or a derived one. */
+/* Of an id that is known to be one: below the end, or a derived one. */
 const struct btf_type *types_at(const struct types *t, u32 id);
-u32 types_kind(const struct types *t, u32 id); /* BTF's; 0 for void */
+u32 types_kind(const struct types *t, u32 id); /* BTF's */
 /* Is there such an id? */
 bool types_has(const struct types *t, u32 id);
 MUST_CHECK struct error *types_check_id(const struct types *t, u32 id);
