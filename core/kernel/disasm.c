@@ -51,7 +51,8 @@ static void disassembler_cleanup(struct disassembler **d)
 	disassembler_destroy(*d);
 }
 
-static struct error *load_library(struct disassembler *d)
+/* NULL, or why it cannot be used. */
+static const char *load_library(struct disassembler *d)
 {
 	const struct {
 		const char *name;
@@ -70,16 +71,14 @@ static struct error *load_library(struct disassembler *d)
 
 	d->library = dlopen(LIBRARY(CS_API_MAJOR), RTLD_NOW | RTLD_LOCAL);
 	if (!d->library)
-		return unusable(dlerror());
+		return dlerror() ?: "it is not there";
 	for (size_t i = 0; i < ARRAY_SIZE(functions); i++) {
 		*functions[i].function = dlsym(d->library, functions[i].name);
 		if (!*functions[i].function)
-			return unusable(dlerror());
+			return dlerror() ?: functions[i].name;
 	}
 	d->version(&major, &minor);
-	if (major != CS_API_MAJOR)
-		return unusable("libcapstone is another version than its name says");
-	return NULL;
+	return major == CS_API_MAJOR ? NULL : "libcapstone is another version than its name says";
 }
 
 struct error *disassembler_create(struct disassembler **ret)
@@ -90,10 +89,10 @@ struct error *disassembler_create(struct disassembler **ret)
 	if (!d)
 		return error_no_memory();
 
-	struct error *err = load_library(d);
+	const char *why = load_library(d);
 
-	if (err)
-		return err;
+	if (why)
+		return unusable(why);
 
 	cs_err failed = d->open(CS_ARCH_X86, CS_MODE_64, &d->handle);
 

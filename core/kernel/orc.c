@@ -58,27 +58,6 @@ struct error *orc_check_layout(const struct orc_layout *l)
 	return NULL;
 }
 
-static struct error *orc_allocate(u32 count, const struct orc_layout *layout, struct orc **ret)
-{
-	struct error *err = orc_check_layout(layout);
-
-	if (err)
-		return err;
-	if (!count || count > MAX_ENTRIES)
-		return damaged("a senseless number of entries");
-
-	size_t offsets = (size_t)count * sizeof(u32);
-	struct orc *orc = malloc(sizeof(*orc) + offsets + (size_t)count * layout->size);
-
-	if (!orc)
-		return error_no_memory();
-	*orc = (struct orc){ .layout = *layout, .count = count };
-	orc->offsets = (u32 *)(orc + 1);
-	orc->entries = (u8 *)(orc->offsets + count);
-	*ret = orc;
-	return NULL;
-}
-
 void orc_destroy(struct orc *orc)
 {
 	free(orc);
@@ -157,14 +136,24 @@ static struct error *orc_find_numbering(struct orc *orc)
 struct error *orc_create(const void *ips, u64 ips_address, const void *entries, u32 count,
 			 const struct orc_layout *layout, struct orc **ret)
 {
-	CLEANUP(orc_cleanup)
-	struct orc *orc = NULL;
-	struct error *err = orc_allocate(count, layout, &orc);
+	struct error *err = orc_check_layout(layout);
 
 	if (err)
 		return err;
-	memcpy(orc->offsets, ips, (size_t)count * sizeof(u32));
-	memcpy(orc->entries, entries, (size_t)count * layout->size);
+	if (!count || count > MAX_ENTRIES)
+		return damaged("a senseless number of entries");
+
+	size_t offsets = (size_t)count * sizeof(u32), size = (size_t)count * layout->size;
+	CLEANUP(orc_cleanup)
+	struct orc *orc = malloc(sizeof(*orc) + offsets + size);
+
+	if (!orc)
+		return error_no_memory();
+	*orc = (struct orc){ .layout = *layout, .count = count };
+	orc->offsets = (u32 *)(orc + 1);
+	orc->entries = (u8 *)(orc->offsets + count);
+	memcpy(orc->offsets, ips, offsets);
+	memcpy(orc->entries, entries, size);
 	err = orc_resolve(orc, ips_address);
 	if (!err)
 		err = orc_find_numbering(orc);

@@ -316,9 +316,11 @@ struct error *vmcore_write(const struct vmcore *v, int fd)
 
 	if (err)
 		return err;
-	if (ftruncate(fd, (off_t)(head.size + memory_size(v))) < 0)
-		return error_create_errno("cannot make it %llu bytes long",
-					  (unsigned long long)(head.size + memory_size(v)));
+
+	u64 size = head.size + memory_size(v);
+
+	if (ftruncate(fd, (off_t)size) < 0)
+		return error_create_errno("cannot make it %llu bytes long", (unsigned long long)size);
 	err = write_all(fd, head.data, head.size, 0);
 	return err ? err : write_memory(v, fd, head.size);
 }
