@@ -350,6 +350,22 @@ function VM:capture(tag)
   return freeze.capture(self, tag)
 end
 
+--- Samples the running kernel's state from outside, at an interval, until the monitor is stopped or the
+--- machine ends. Nothing in the guest takes part. While the machine is frozen nothing is sampled. Raises as
+--- vm.k where the kernel has no types.
+---   local monitor = vm:monitor { interval = 0.1 }
+---   for _, point in ipairs(monitor:series("nr_running", 0)) do print(point.elapsed, point.value) end
+---   assert(#monitor:stalls() == 0)
+---@param options { interval: number|nil, keep: integer|nil, fields: (string|table)[]|nil }|nil
+---  interval: seconds, 0.1. keep: the newest so many samples, 6000 unless that is more than 64 MiB.
+---  fields: names of fields and groups (time, runqueue, scx, events, schedstat, domains), all by default; and
+---  one's own: { name = "queued", per_cpu = "runqueues", path = "cfs.h_nr_queued" }
+---@return ktstr.Monitor
+function VM:monitor(options)
+  self:_check_alive "asked for a monitor"
+  return require("ktstr.kernel.monitor").monitor(self.k, options)
+end
+
 --- All captures so far, in order: the script's, and those that programs in the guest asked for with
 --- ktstr-capture. Also after the machine's end.
 ---@return ktstr.Capture[]

@@ -275,11 +275,61 @@ void disassembler_destroy(struct disassembler *d);
 u32 disassembler_run(struct disassembler *d, const void *bytes, size_t size, u64 address,
 		     struct instruction *ret, u32 max);
 ]],
+
+  ["coordinator/monitor.h"] = [[
+struct monitor_step {
+	u64 offset;
+	u32 per_cpu;
+	u32 reserved;
+};
+struct monitor_cell {
+	u64 start;
+	u64 offset;
+	u32 cpu;
+	u32 value;
+	u32 first_step;
+	u16 steps;
+	u8 size;
+	u8 flags;
+};
+struct monitor_program {
+	u64 offsets;
+	u64 unset;
+	u32 cpus;
+	u32 values;
+};
+struct monitor_sample {
+	u64 number;
+	u64 host_ns;
+	u64 elapsed_ns;
+	u32 epoch;
+	u32 spent_ns;
+};
+struct monitor_cpu {
+	u64 ran_ns;
+	u32 state;
+	u32 reserved;
+};
+]],
+
+  ["kernel/vmcore_file.h"] = [[
+struct vmcore_file;
+struct kvm_regs;
+struct kvm_sregs;
+struct error *vmcore_open(const char *path, struct vmcore_file **ret);
+void vmcore_end(struct vmcore_file *f);
+void vmcore_close(struct vmcore_file *f);
+struct view *vmcore_view(struct vmcore_file *f);
+const char *vmcore_info(const struct vmcore_file *f);
+u32 vmcore_cpu_count(const struct vmcore_file *f);
+const struct kvm_regs *vmcore_regs(const struct vmcore_file *f, u32 cpu);
+const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
+]],
 }
 
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
-  "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h" }
+  "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h", "coordinator/monitor.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then
