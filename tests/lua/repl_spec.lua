@@ -267,9 +267,9 @@ describe("Tab", function()
   end
 
   it("offers globals, keywords, and at the line's start commands", function()
-    assert.same({ "pairs", "print" }, names "p")
+    assert.same({ "pairs", "print", "ps" }, names "p")
     assert.same({ "pairs", "print" }, names "x = p")
-    assert.same({ "thaw", "then", "true" }, names "t")
+    assert.same({ "task", "thaw", "then", "true" }, names "t")
     assert.same({ "then", "true" }, names "x = t")
     assert.same({ "vm" }, names "f(1,v")
     assert.same({ "vm" }, names "'a'..v")
@@ -289,6 +289,17 @@ describe("Tab", function()
     for _, line in ipairs(lines) do
       assert.same({}, names(line), line)
     end
+  end)
+
+  it("offers what a class has whose __index is a function", function()
+    local class = { ping = print }
+    class.__index = function()
+      calls = calls + 1
+    end
+    env.object = setmetatable({ pid = 1 }, class)
+    assert.same({ "pid", "ping" }, names "object.p")
+    assert.same({ "ping" }, names "object:")
+    assert.equals(0, calls)
   end)
 
   it("calls no function to look", function()
@@ -359,10 +370,14 @@ describe("a command", function()
     local out, err = converse({ "regs = { 7 }", "regs[1]", "=regs", "regs or 1" }, env)
     assert.equals("7\n{ 7 }\n{ 7 }\n", out)
     assert.equals("", err)
+    out, err = converse({ "task, rd = 5, {}", "task", "task - 1", "rd.x", "-task" }, env)
+    assert.equals("5\n4\nnil\n-5\n", out)
+    assert.equals("", err)
   end)
 
   it("with arguments that it does not have says how it is used", function()
-    local wrong = { ["regs x"] = "regs %[CPU%]", ["freeze 1"] = "freeze", ["step 1 2 3"] = "step" }
+    local wrong = { ["regs x"] = "regs %[CPU%]", ["freeze 1"] = "freeze", ["step 1 2 3"] = "step",
+      ["regs or x"] = "regs %[CPU%]", task = "task PID", ["dis a b c"] = "dis ADDR" }
     for line, usage in pairs(wrong) do
       local _, err, _, one = converse { line }
       assert.matches("^usage: " .. usage, err)

@@ -7,6 +7,8 @@ local evaluate = require "ktstr.repl.evaluate"
 local history = require "ktstr.repl.history"
 local show = require "ktstr.repl.show"
 local unistd = require "posix.unistd"
+require "ktstr.repl.task_commands"
+require "ktstr.repl.memory_commands"
 
 local PUMPS = 1000 -- messages of the guest that are taken in before a prompt
 
@@ -23,12 +25,12 @@ local session = {}
 local Terminal = {}
 Terminal.__index = Terminal
 
-local function open_terminal(env)
+local function open_terminal(owner)
   local self = setmetatable({}, Terminal)
   self.editor = core.editor {
     history = history.SIZE,
     complete = function(line)
-      return complete.line(line, env, commands.names())
+      return owner:complete(line)
     end,
   }
   for _, line in ipairs(history.load()) do
@@ -106,6 +108,39 @@ function Session:machine()
   return vm
 end
 
+--- Its kernel. Raises why it has none.
+---@return ktstr.Kernel
+function Session:kernel()
+  return self:machine().k or errors.raise("invalid", "`vm` has no kernel to look into")
+end
+
+--- What Tab does on a line.
+---@param line string up to the cursor
+---@return string|nil insert
+---@return string|nil choice
+function Session:complete(line)
+  local kind, prefix = commands.argument(line)
+  if kind then
+    return complete.argument(self:kernel(), kind, prefix)
+  end
+  return complete.line(line, self.env, commands.names())
+end
+
+-- `k` is the kernel of what `vm` is, until somebody gives the name to something else.
+function Session:name_kernel()
+  local vm = self.env.vm
+  if vm == self.named then
+    return
+  end
+  local before = rawget(self.env, "k")
+  self.named = vm
+  if before == nil or before == self.k then
+    local ok, k = pcall(self.kernel, self)
+    self.k = ok and k or nil
+    rawset(self.env, "k", self.k)
+  end
+end
+
 function Session:say(text)
   if text and text ~= "" then
     self.out:write(text, "\n")
@@ -174,7 +209,7 @@ function Session:run_command(command, arguments)
   self:guarded(function()
     local ok, text = pcall(command.run, self, unpack(arguments))
     if ok then
-      self:say(text)
+      self:say(text and commands.harmless(text))
     elseif errors.is(text, "interrupted") then
       error(text, 0)
     else
@@ -202,6 +237,7 @@ end
 
 function Session:turn()
   self:guarded(self.look_after_machine, self)
+  self:guarded(self.name_kernel, self)
   local line, why = self.input:line(self:prompt())
   if not line then
     self.over = why == "eof"
@@ -209,7 +245,7 @@ function Session:turn()
   elseif not line:find "%S" then
     return
   end
-  local command, arguments = commands.parse(line)
+  local command, arguments = commands.parse(line, self.env)
   if command then
     return self:run_command(command, arguments)
   elseif arguments then
@@ -226,10 +262,11 @@ end
 ---@param first function|nil called before the first prompt, as if it had been typed
 function Session:run(first, ...)
   local terminal = session.has_terminal()
-  self.input = terminal and open_terminal(self.env) or setmetatable({}, Pipe)
+  self.input = terminal and open_terminal(self) or setmetatable({}, Pipe)
   core.patient(terminal)
   local ok, e = pcall(function(...)
     if first then
+      self:name_kernel()
       self:execute(first, ...)
     end
     while not self.over do

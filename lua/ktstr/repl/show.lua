@@ -42,6 +42,14 @@ local function own_text(value)
   return ok and text or nil
 end
 
+-- A kernel's object inside a table: all that it holds is shown when it is shown by itself.
+local function object_title(value)
+  local object = package.loaded["ktstr.kernel.object"]
+  if object and object.is(value) then
+    return ("%s at %s"):format(value:type_().name, tostring(value:address_()))
+  end
+end
+
 local function is_name(key)
   return type(key) == "string" and key:find "^[%a_][%w_]*$" and not keywords[key]
 end
@@ -131,7 +139,7 @@ function render(state, value, depth)
   elseif ffi.istype("uint64_t", value) and value >= EXACT then
     return ("0x%sULL"):format(bit.tohex(value))
   end
-  local text = own_text(value)
+  local text = depth > 0 and object_title(value) or own_text(value)
   if text then
     return depth == 0 and text or (text:gsub("\n", "\n" .. ("  "):rep(depth)))
   elseif type(value) == "table" then
