@@ -22,7 +22,7 @@ local RTLOCK_WAIT, FROZEN = 0x1000, 0x8000
 local REPORT_UNINTERRUPTIBLE, REPORT_IDLE = 2, 8
 
 local POLICIES = {
-  [0] = "other", "fifo", "rr", "batch", "iso", "idle", "deadline", "ext",
+  [0] = "normal", "fifo", "rr", "batch", "iso", "idle", "deadline", "ext",
 }
 
 --- The letter and the name that /proc/PID/status has for a state: "S", "sleeping".
@@ -54,7 +54,7 @@ function tasks.task_state(k, task)
   return tasks.decode_state(task.__state, task.exit_state)
 end
 
---- "other", "fifo", "rr", "batch", "idle", "deadline" or "ext"; the number as text where it has no name.
+--- "normal", "fifo", "rr", "batch", "idle", "deadline" or "ext"; the number as text where it has no name.
 ---@param k ktstr.Kernel
 ---@param task ktstr.Object
 ---@return string
