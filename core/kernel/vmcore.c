@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/interrupt.h"
 #include "image/store.h"
+#include "kernel/vmcore_notes.h"
 
 enum {
 	PAGE = 4096,
@@ -18,27 +19,6 @@ enum {
 	NOTE_ALIGN = 4,
 	FIRST_REGION = 2, /* of the program headers, behind notes and image */
 	FILE_MODE = 0600, /* all that the guest knows is in it */
-};
-
-/*
- * What QEMU puts into its dumps for each CPU: a note of that name tells crash that the machine was stopped from
- * outside, so that it takes the registers of every CPU from the file, and does not look for a crashed one.
- */
-struct qemu_segment {
-	u32 selector, limit, flags, pad;
-	u64 base;
-};
-
-struct qemu_cpu {
-	u32 version; /* 1 */
-	u32 size;
-	u64 rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
-	u64 r8, r9, r10, r11, r12, r13, r14, r15;
-	u64 rip, rflags;
-	struct qemu_segment cs, ds, es, fs, gs, ss;
-	struct qemu_segment ldt, tr, gdt, idt;
-	u64 cr[5];
-	u64 kernel_gs_base;
 };
 
 static void put_note(struct buf *b, const char *name, u32 type, const void *data, size_t size)
@@ -68,14 +48,15 @@ static void put_prstatus(struct buf *b, const struct vmcore_cpu *cpu)
 	put_note(b, "CORE", NT_PRSTATUS, &status, sizeof(status));
 }
 
-/* flags: as the second word of a segment descriptor has them. */
 static struct qemu_segment qemu_segment(const struct kvm_segment *s)
 {
 	return (struct qemu_segment){
 		.selector = s->selector,
 		.limit = s->limit,
-		.flags = (u32)s->type << 8 | (u32)s->s << 12 | (u32)s->dpl << 13 | (u32)s->present << 15 |
-			 (u32)s->avl << 20 | (u32)s->l << 21 | (u32)s->db << 22 | (u32)s->g << 23,
+		.flags = (u32)s->type << SEGMENT_TYPE_SHIFT | (u32)s->s << SEGMENT_S_SHIFT |
+			 (u32)s->dpl << SEGMENT_DPL_SHIFT | (u32)s->present << SEGMENT_PRESENT_SHIFT |
+			 (u32)s->avl << SEGMENT_AVL_SHIFT | (u32)s->l << SEGMENT_L_SHIFT |
+			 (u32)s->db << SEGMENT_DB_SHIFT | (u32)s->g << SEGMENT_G_SHIFT,
 		.base = s->base,
 	};
 }
@@ -85,7 +66,7 @@ static void put_qemu_cpu(struct buf *b, const struct vmcore_cpu *cpu)
 	const struct kvm_regs *r = &cpu->regs;
 	const struct kvm_sregs *s = &cpu->sregs;
 	const struct qemu_cpu q = {
-		.version = 1,
+		.version = QEMU_CPU_VERSION,
 		.size = sizeof(q),
 		.rax = r->rax,
 		.rbx = r->rbx,

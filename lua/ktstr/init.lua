@@ -6,6 +6,7 @@ local core = require "ktstr.core"
 ---@field version string
 ---@field boot fun(options: ktstr.BootOptions|nil): ktstr.VM boots a machine
 ---@field image fun(path: string): ktstr.Image a machine that vm:save(path) has saved
+---@field vmcore fun(path: string, options: table|nil): ktstr.Vmcore a core file that vm:dump(path) wrote
 ---@field test fun(name: string, options: ktstr.TestOptions|fun(t: ktstr.Test), fn: fun(t: ktstr.Test)|nil)
 ---  declares a test
 ---@field work table<string, fun(params: table|nil): ktstr.Work> work types by name:
@@ -23,6 +24,9 @@ local parts = {
   end,
   image = function()
     return require("ktstr.image").open
+  end,
+  vmcore = function()
+    return require("ktstr.vmcore").open
   end,
   test = function()
     return require("ktstr.test").declare
