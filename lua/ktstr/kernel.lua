@@ -123,8 +123,9 @@ end
 local MSR_LSTAR = 0xc0000082
 
 -- A second opinion, where the registers are to be had. It is 0 before the kernel sets it, and with FRED.
+-- A core file does not have it.
 local function check_lstar(k)
-  if k._view.frozen == 0 then
+  if k._view.frozen == 0 or not k._machine.msr then
     return
   end
   local entry = place_of(k, "entry_SYSCALL_64")
