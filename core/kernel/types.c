@@ -200,7 +200,7 @@ struct error *types_create(const void *blob, size_t size, const struct types *ba
 	if (size > BTF_MAX_SIZE)
 		return error_create(ERROR_UNSUPPORTED, "BTF of %zu bytes; at most %u are read", size, BTF_MAX_SIZE);
 
-	CLEANUP_FREE void *copy = malloc(size + 1);
+	CLEANUP_FREE void *copy = malloc(size ?: 1);
 
 	if (!copy)
 		return error_no_memory();

@@ -392,6 +392,22 @@ static void names_are_short_and_may_be_printed(void **state)
 	accepts(&b);
 }
 
+static void a_name_begins_inside_the_strings(void **state)
+{
+	for (u32 behind = 0; behind <= 1; behind++) {
+		struct btf_builder b;
+
+		start(&b);
+		btf_text(&b, "last");
+		/* The last is found from its end too. */
+		btf_three(&b, b.strings.size - 2 + 2 * behind, BTF_KIND_TYPEDEF << 24, 1);
+		if (behind)
+			refuses(&b, ERROR_FORMAT, "outside the strings: 10 of 10");
+		else
+			accepts(&b);
+	}
+}
+
 /* The strings of a BPF program hold lines of its source. */
 static void odd_strings_that_are_no_names_do_no_harm(void **state)
 {
@@ -583,6 +599,7 @@ int main(void)
 		cmocka_unit_test(a_tag_names_a_part_that_there_is),
 		cmocka_unit_test(a_bit_field_is_of_an_integer),
 		cmocka_unit_test(names_are_short_and_may_be_printed),
+		cmocka_unit_test(a_name_begins_inside_the_strings),
 		cmocka_unit_test(odd_strings_that_are_no_names_do_no_harm),
 		cmocka_unit_test(cycles_are_refused),
 		cmocka_unit_test(a_struct_that_points_to_itself_is_fine),
