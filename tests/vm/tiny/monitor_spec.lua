@@ -11,7 +11,7 @@ local COUNTERS, STRIDE = tiny_guest.address.counters, 64
 local RUNNABLE = 0x38000 -- memory that the guest leaves alone: how many tasks each CPU has, says the test
 local CR3_OFFSET = 240 -- in struct kvm_sregs
 local FAST_S = 0.001
-local MIXED = 3 -- the CPUs do, in turn: count, count in user mode, halt, halt for ever
+local DEAD = 4 -- what the CPUs do: halt, and nothing wakes them
 
 local refused, wait_until = tiny_guest.refused, tiny_guest.wait_until
 
@@ -365,7 +365,7 @@ describe("a CPU with work whose clock stands still", function()
   end)
 
   it("stalls when it has halted for good", function()
-    local machine, view = counting(4, "load=" .. MIXED)
+    local machine, view = counting(4, "load=" .. DEAD)
     view:set_word(RUNNABLE + 3 * STRIDE, 8, 2)
     local m = start(machine, 4, { interval = 0.01 })
     take(m, 2)
