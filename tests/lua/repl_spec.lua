@@ -1,4 +1,5 @@
 -- The prompt without a terminal and without a machine: parsing, showing, completing, commands, history.
+local conversation = require "tests.lua.conversation"
 local sandbox = require "tests.lua.sandbox"
 local support = require "tests.lua.support"
 
@@ -11,17 +12,6 @@ local files = load "ktstr.files"
 local history = load "ktstr.repl.history"
 local session = load "ktstr.repl.session"
 local show = load "ktstr.repl.show"
-
--- A file that is kept as text.
-local function paper()
-  return {
-    text = "",
-    write = function(self, ...)
-      self.text = self.text .. table.concat { ... }
-    end,
-    flush = function() end,
-  }
-end
 
 -- A machine as the prompt sees it.
 local function fake_vm()
@@ -67,22 +57,7 @@ end
 
 -- Evaluates lines; what was shown, what was complained about, the prompts, the session.
 local function converse(lines, env)
-  local one = session.new(env or setmetatable({ vm = fake_vm() }, { __index = _G }), paper(), paper())
-  local prompts = {}
-  one.input = {
-    line = function(_, prompt)
-      prompts[#prompts + 1] = prompt
-      local line = table.remove(lines, 1)
-      return line, not line and "eof" or nil
-    end,
-    run = function(_, f, ...)
-      return pcall(f, ...)
-    end,
-  }
-  while not one.over do
-    one:turn()
-  end
-  return one.out.text, one.err.text, prompts, one
+  return conversation.hold(session, lines, env or setmetatable({ vm = fake_vm() }, { __index = _G }))
 end
 
 describe("what is typed", function()
@@ -387,6 +362,25 @@ describe("a command", function()
 
   it("without a machine says so", function()
     assert.matches("`vm` is no machine", (select(2, converse({ "freeze" }, {}))))
+  end)
+end)
+
+describe("the name k", function()
+  it("is the kernel of what vm is, also of the next one", function()
+    local one, other = fake_vm(), fake_vm()
+    one.k, other.k = "the first's", "the second's"
+    local env = setmetatable({ vm = one, other = other }, { __index = _G })
+    assert.equals('"the first\'s"\n"the second\'s"\nnil\n',
+      (converse({ "k", "vm = other", "k", "vm = {}", "k" }, env)))
+  end)
+
+  it("is the user's once it means something else", function()
+    local one, other = fake_vm(), fake_vm()
+    one.k, other.k = "the first's", "the second's"
+    local env = setmetatable({ vm = one, other = other }, { __index = _G })
+    assert.equals("5\n", (converse({ "k = 5", "vm = other", "k" }, env)))
+    env = setmetatable({ vm = one, k = 6 }, { __index = _G })
+    assert.equals("6\n", (converse({ "k" }, env)))
   end)
 end)
 
