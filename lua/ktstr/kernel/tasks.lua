@@ -19,30 +19,35 @@ local NAMES = {
 local REPORTED = 0x7f
 local IDLE = 0x402 -- TASK_UNINTERRUPTIBLE | TASK_NOLOAD
 local RTLOCK_WAIT, FROZEN = 0x1000, 0x8000
-local REPORT_UNINTERRUPTIBLE, REPORT_IDLE = 2, 8
 
 local POLICIES = {
   [0] = "normal", "fifo", "rr", "batch", "iso", "idle", "deadline", "ext",
 }
+
+-- By the reported bits: the letter of the highest. A table, since a loop here would end the compiled loop of
+-- who looks at all tasks.
+local LETTER_OF = {}
+for bits = 0, REPORTED do
+  local highest, rest = 0, bits
+  while rest > 0 do
+    highest, rest = highest + 1, math.floor(rest / 2)
+  end
+  LETTER_OF[bits] = LETTERS[highest]
+end
 
 --- The letter and the name that /proc/PID/status has for a state: "S", "sleeping".
 ---@param state integer task_struct.__state
 ---@param exit_state integer
 ---@return string letter, string name
 function tasks.decode_state(state, exit_state)
-  local index = 0
-  local reported = bit.band(bit.bor(state, exit_state), REPORTED)
-  while reported ~= 0 do
-    index, reported = index + 1, bit.rshift(reported, 1)
-  end
+  local letter = LETTER_OF[bit.band(bit.bor(state, exit_state), REPORTED)]
   if bit.band(state, IDLE) == IDLE then
-    index = REPORT_IDLE
+    letter = "I"
   end
   -- A sleeping lock of PREEMPT_RT and the freezer look like an uninterruptible sleep.
   if bit.band(state, RTLOCK_WAIT + FROZEN) ~= 0 then
-    index = REPORT_UNINTERRUPTIBLE
+    letter = "D"
   end
-  local letter = LETTERS[index]
   return letter, NAMES[letter]
 end
 
