@@ -16,7 +16,7 @@ local cast = ffi.cast
 local memory = {}
 
 -- LuaJIT counts each tail call in a loop as if it had unrolled the loop, and gives the loop up after 15. A
--- step through a few members has more: a walk over all tasks would be interpreted, and take ten times as long.
+-- step through a few members has more: a walk over all tasks would be interpreted, ten times as long.
 jit.opt.start "loopunroll=60"
 
 -- The one ctype of all objects of all machines. A kernel's own names come after these: none ends in '_'.
