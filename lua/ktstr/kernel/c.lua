@@ -329,7 +329,8 @@ const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
 
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
-  "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h", "coordinator/monitor.h" }
+  "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h",
+  "kernel/vmcore_file.h", "coordinator/monitor.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then
