@@ -1,4 +1,4 @@
--- usage: ktstr script bench.lua start|memory|load|freeze|restore|boot|warm...
+-- usage: ktstr script bench.lua start|memory|load|freeze|restore|kernel|boot|warm...
 -- Measures and prints; scripts/bench/run says what runs where.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
@@ -33,6 +33,7 @@ end
 io.stdout:setvbuf "line"
 
 local measurements = require "warm"
+measurements.kernel = require "kernel"
 
 function measurements.start()
   print "From execve to the first guest instruction of the tiny guest (medians)"
@@ -160,7 +161,7 @@ end
 for _, name in ipairs(arg) do
   if not measurements[name] then
     errors.refuse("invalid", ("bench.lua: '%s' is not a measurement"):format(name),
-      "start, memory, load, freeze, restore, boot or warm")
+      "start, memory, load, freeze, restore, kernel, boot or warm")
   end
   measurements[name]()
 end
