@@ -8,6 +8,7 @@ local program_types = require "ktstr.kernel.program_types"
 local bpf = {}
 
 local MAX_USED_MAPS = 64 * 1024
+local MAX_FUNCTIONS = 4096
 local NAME_LENGTH = 15
 
 -- A program's maps, as addresses.
@@ -113,6 +114,18 @@ function Prog:types()
   return btf ~= self.k.null and program_types(self.k, btf) or nil
 end
 
+-- Bytes of machine code: of all functions of a program that has several.
+local function jited_length(k, object, aux)
+  local m = access.memory(k)
+  local functions = access.member_word(k, aux, "func")
+  local offset = access.offset(k, "struct bpf_prog", "jited_len")
+  local sum = 0
+  for i = 0, math.min(aux.func_cnt, MAX_FUNCTIONS) - 1 do
+    sum = sum + access.u32(m, access.word(m, functions + i * 8) + offset)
+  end
+  return sum > 0 and sum or object.jited_len
+end
+
 local function new_prog(k, object)
   local aux = object.aux
   local m = access.memory(k)
@@ -130,7 +143,7 @@ local function new_prog(k, object)
     type = type_name and type_name:gsub("^BPF_PROG_TYPE_", ""):lower() or tostring(type),
     tag = tag,
     verified_insns = aux:has_ "verified_insns" and aux.verified_insns or nil,
-    jited_len = object.jited_len,
+    jited_len = jited_length(k, object, aux),
     address = access.pointer(access.member_word(k, object, "bpf_func")),
     object = object,
   }, Prog)
