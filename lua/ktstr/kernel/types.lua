@@ -145,8 +145,9 @@ local function number(value)
   return require("ktstr.kernel.address").signed(value)
 end
 
---- An enum's names to its values and its values to names: the first of several.
----@return table<string, number|ffi.cdata*>, table<number, string>
+--- An enum's names to its values and its values to names: the first of several. What no number holds is found
+--- as address.hex() writes it.
+---@return table<string, number|ffi.cdata*>, table<number|string, string>
 function Type:values()
   if not self.by_name then
     local by_name, by_value = {}, {}
@@ -155,9 +156,8 @@ function Type:values()
       c.check(C.types_get_value(self.set.handle, self.own_id, i, name, value))
       local key, v = ffi.string(name[0]), number(value[0])
       by_name[key] = v
-      if type(v) == "number" and not by_value[v] then
-        by_value[v] = key
-      end
+      local index = type(v) == "number" and v or require("ktstr.kernel.address").hex(v)
+      by_value[index] = by_value[index] or key
     end
     self.by_name, self.by_value = by_name, by_value
   end

@@ -93,7 +93,7 @@ end
 
 local function read_enum(self, d, place)
   local value = d.load(self, d, place)
-  return d.names[value] or value
+  return d.names[type(value) == "number" and value or address.hex(value)] or value
 end
 
 -- Of a word below 2^53, in plain numbers.
