@@ -90,12 +90,13 @@ describe("the view of a guest", function()
     jit.on(poll)
     -- What the compiler has given up before is nobody's business here.
     jit.flush()
-    local traces, second, changes = 0, nil, nil
+    local traces, second = 0, nil
     local function count(what)
       traces = traces + (what == "stop" and 1 or 0)
     end
     jit.attach(count, "trace")
     for _ = 1, 20 do
+      local changes
       second, changes = poll()
       assert.equals(1000, changes)
       if traces > 0 then
