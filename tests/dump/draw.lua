@@ -11,6 +11,9 @@ local draw = {}
 ---@field path string of the field in it
 ---@field value string
 
+--- What the value of a text begins with.
+draw.TEXT = "'"
+
 local SCALARS = { int = true, enum = true, pointer = true }
 local DEPTH = 6
 
@@ -115,8 +118,8 @@ local function hex(text)
   end))
 end
 
---- A field's value as text: numbers in decimal, pointers in hexadecimal, texts as the hexadecimal of their
---- bytes.
+--- A field's value as text: numbers in decimal, pointers in hexadecimal, texts as a ' and the
+--- hexadecimal of their bytes.
 ---@param of ktstr.Object
 ---@param path string
 ---@param type ktstr.Type of the field
@@ -126,13 +129,26 @@ function draw.value(of, path, type)
   if type.kind == "pointer" then
     return address.hex(address.raw(value))
   elseif is_text(type) then
-    return hex(value)
+    return draw.TEXT .. hex(value)
   elseif _G.type(value) == "boolean" then
     return value and "1" or "0"
   elseif type.kind == "enum" and _G.type(value) == "string" then
     value = type:values()[value]
   end
   return decimal(value)
+end
+
+--- The type of what a path leads to.
+---@param of ktstr.Object
+---@param path string
+---@return ktstr.Type
+function draw.type(of, path)
+  local _, member = object.offset(of:type_(), path)
+  local type = member.type
+  for _ in path:match "[%[%]%d]*$":gmatch "%[" do
+    type = type:target()
+  end
+  return type
 end
 
 --- So many fields, by math.random.

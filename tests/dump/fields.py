@@ -31,7 +31,7 @@ def text(obj):
     if type.kind == TypeKind.POINTER:
         return f"0x{obj.value_():016x}"
     if type.kind == TypeKind.ARRAY:
-        return obj.string_().hex()
+        return "'" + obj.string_().hex()
     return str(int(obj.value_()))
 
 
@@ -52,8 +52,9 @@ def main():
         elif kind == "symbol":
             say("symbol", words[0], f"0x{prog.symbol(words[0]).address:016x}")
         elif kind == "stack":
-            names = [frame.name for frame in prog.stack_trace(int(words[0]))]
-            say("stack", words[0], " ".join(name or "?" for name in names))
+            # Calls that were inlined have no frame of their own; user mode's is no kernel's.
+            places = [frame.pc for frame in prog.stack_trace(int(words[0])) if not frame.is_inline]
+            say("stack", words[0], " ".join(f"0x{place:016x}" for place in places if place >> 63))
     for task in for_each_task(prog):
         say("task", task.pid.value_(), task.comm.string_().hex(), task_state_to_char(task), task_cpu(task))
     for cpu in for_each_online_cpu(prog):

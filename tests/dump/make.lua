@@ -38,6 +38,12 @@ file:write(("seed\t%d\n"):format(seed))
 for _, field in ipairs(draw.fields(k, vm.topology.cpus, FIELDS)) do
   file:write(("field\t%s\t%s\t%s\t%s\n"):format(field.type, field.place, field.path, field.value))
 end
+for task in k:tasks() do
+  local comm = task.comm:gsub(".", function(byte)
+    return ("%02x"):format(byte:byte())
+  end)
+  file:write(("task\t%d\t%s\t%s\t%d\n"):format(task.pid, comm, k:task_state(task), k:task_cpu(task)))
+end
 file:close()
 vm:dump(out)
 vm:kill()
