@@ -265,7 +265,7 @@ end
 ---@return string|nil
 function Kernel:name(where)
   local image = self:_ready()
-  local place = address.raw(where) - self._view.slide
+  local place = memory.place(self._slot, where) - self._view.slide
   local symbol = image.symbols:at(place)
   if not symbol then
     return nil
@@ -283,12 +283,6 @@ local function new_object_type(k, type)
   return one
 end
 
-local function check_machine(k, where)
-  if ffi.istype(Object, where) and where.machine_ ~= k._slot then
-    errors.raise("invalid", "the object is of another machine")
-  end
-end
-
 --- What is at an address, as a type. Nothing is read yet. Raises "not-found", "ambiguous", "invalid".
 ---   k:object("struct task_struct", address).comm
 ---@param type string|ktstr.Type
@@ -296,8 +290,8 @@ end
 ---@return ktstr.Object
 function Kernel:object(type, where)
   local one = self._objects[type] or new_object_type(self, type)
-  check_machine(self, where)
-  return Object(address.raw(where), self._slot, one.handle, memory.generation(self._slot), one.origin)
+  local place = memory.place(self._slot, where)
+  return Object(place, self._slot, one.handle, memory.generation(self._slot), one.origin)
 end
 
 local function raise_untyped(name)
@@ -378,7 +372,6 @@ end
 ---@return any
 function Kernel:per_cpu(what, cpu, type)
   self:_ready()
-  check_machine(self, what)
   return require("ktstr.kernel.percpu").get(self, what, cpu, type)
 end
 
@@ -427,39 +420,39 @@ function Kernel:read(where, count)
     errors.raise("invalid", ("k:read wants a number of bytes up to %d, not %s"):format(READ_MAX,
       tostring(count)))
   end
-  return memory.bytes(context(self), nil, address.raw(where), count)
+  return memory.bytes(context(self), nil, memory.place(self._slot, where), count)
 end
 
 --- One word; 64-bit ones from 2^53 on are uint64_t.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return number|ffi.cdata*
 function Kernel:u64(where)
-  return load.u64(context(self), nil, address.raw(where))
+  return load.u64(context(self), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u32(where)
-  return load.u32(context(self), nil, address.raw(where))
+  return load.u32(context(self), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u16(where)
-  return load.u16(context(self), nil, address.raw(where))
+  return load.u16(context(self), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u8(where)
-  return load.u8(context(self), nil, address.raw(where))
+  return load.u8(context(self), nil, memory.place(self._slot, where))
 end
 
 --- A word that is an address.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return ktstr.Address
 function Kernel:pointer(where)
-  return address.new(load.word(context(self), nil, address.raw(where)))
+  return address.new(load.word(context(self), nil, memory.place(self._slot, where)))
 end
 
 local STRING_MAX = 4096
@@ -469,7 +462,7 @@ local STRING_MAX = 4096
 ---@param max integer|nil nil: 4096
 ---@return string
 function Kernel:string(where, max)
-  return memory.string(context(self), nil, address.raw(where), max or STRING_MAX)
+  return memory.string(context(self), nil, memory.place(self._slot, where), max or STRING_MAX)
 end
 
 --- Writes bytes. Of a running machine only a word of 1, 2, 4 or 8 bytes that is aligned, which the guest sees
@@ -481,7 +474,7 @@ function Kernel:write(where, bytes)
     errors.raise("invalid", ("k:write wants the bytes as a string, not as a %s"):format(type(bytes)),
       "obj.field = value writes a number")
   end
-  memory.store_bytes(context(self), nil, address.raw(where), bytes)
+  memory.store_bytes(context(self), nil, memory.place(self._slot, where), bytes)
 end
 
 --- The guest-physical address of a virtual one. Raises "unmapped".
@@ -490,7 +483,7 @@ end
 function Kernel:phys(where)
   context(self)
   local place = ffi.new "struct view_place"
-  c.check(C.view_translate(self._view, 0, address.raw(where), false, place))
+  c.check(C.view_translate(self._view, 0, memory.place(self._slot, where), false, place))
   return tonumber(place.gpa)
 end
 

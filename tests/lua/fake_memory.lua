@@ -61,6 +61,7 @@ function fake_memory.new(errors, structs, symbols)
   function access.byte(_, at) return tonumber(number(at, 1)) end
   function access.memory() end
   access.address = u64
+  function access.place(_, value) return u64(value) end
   access.pointer = u64
   access.zero = 0ULL
 

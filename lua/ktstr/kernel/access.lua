@@ -164,6 +164,15 @@ end
 
 --- An address, an object's place or a number, as uint64_t. Raises "invalid".
 access.address = address.raw
+
+--- Likewise of what a script gives: an object has to be of this machine. Raises "stale", too.
+---@param k ktstr.Kernel
+---@param value any
+---@return ffi.cdata* uint64_t
+function access.place(k, value)
+  return memory.place(k._slot, value)
+end
+
 --- uint64_t and int64_t as a script sees them.
 access.number = address.unsigned
 access.signed = address.signed

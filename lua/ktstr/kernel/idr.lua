@@ -5,7 +5,7 @@ local xarray = require "ktstr.kernel.xarray"
 local idr = {}
 
 local function parts(k, object)
-  local start = access.address(object)
+  local start = access.place(k, object)
   local base = access.u32(access.memory(k), start + access.offset(k, "struct idr", "idr_base"))
   return start + access.offset(k, "struct idr", "idr_rt"), base
 end

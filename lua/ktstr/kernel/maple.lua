@@ -114,7 +114,7 @@ function maple.maple(k, tree, type)
   local what = type and "the maple tree of " .. tostring(type) or "the maple tree"
   local make = type and access.maker(k, type) or access.pointer
   local m = access.memory(k)
-  local start = access.address(tree)
+  local start = access.place(k, tree)
   local state = walk.new(start)
   local stack, begun = {}, false
 

@@ -127,6 +127,11 @@ function memory.raise_percpu(a, name)
     name, address.hex(a)), "k:per_cpu(pointer, cpu) gives one CPU's")
 end
 
+local function raise_stale(name)
+  errors.raise("stale", name .. ": the object was made while the machine was frozen; it has run since",
+    "find it again from a global, a per-CPU variable or an address")
+end
+
 -- Raises when an object is not to be looked through at all: in a function of its own, so that what calls it
 -- stays small.
 local function check(self, d, a)
@@ -135,8 +140,7 @@ local function check(self, d, a)
     raise_ended()
   end
   if self.generation_ ~= 0 and self.generation_ ~= view.generation then
-    errors.raise("stale", name_of(self, d) .. ": the object was made while the machine was frozen; it has run"
-      .. " since", "find it again from a global, a per-CPU variable or an address")
+    raise_stale(name_of(self, d))
   end
   if self.place_ == 0ULL then
     raise_null(self, d)
@@ -146,6 +150,24 @@ local function check(self, d, a)
     memory.raise_percpu(a, name_of(self, d))
   end
   return view
+end
+
+--- What a script gives for an address in a machine's memory, as uint64_t. Raises "invalid" for what is none,
+--- and for an object of another machine; "stale".
+---@param slot integer
+---@param value any
+---@return ffi.cdata* uint64_t
+function memory.place(slot, value)
+  if ffi.istype(Object, value) then
+    local view = views[slot]
+    if value.machine_ ~= slot then
+      errors.raise("invalid", name_of(value) .. ": the object is of another machine")
+    elseif value.generation_ ~= 0 and view and value.generation_ ~= view.generation then
+      raise_stale(name_of(value))
+    end
+    return value.place_
+  end
+  return address.raw(value)
 end
 
 -- Errors that end what is being done, whoever is in the way of them.

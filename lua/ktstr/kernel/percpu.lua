@@ -162,7 +162,7 @@ function percpu.get(k, what, cpu, type_name)
     local place = one.place + offset
     return one.d.read(Object(place, k._slot, one.handle, generation, one.origin), one.d, place)
   end
-  local place = address.raw(what)
+  local place = memory.place(k._slot, what)
   check_percpu(k, place)
   local type_of = type_name and values.resolve_type(k:_types(), type_name)
   if ffi.istype(Object, what) then

@@ -47,7 +47,7 @@ function rbtree.rbtree(k, root, type, member)
   local offset = access.offset(k, type, member)
   local make = access.maker(k, type)
   local m = access.memory(k)
-  local start = access.address(root)
+  local start = access.place(k, root)
   local state = walk.new(start)
   local path, depth = Path(DEPTH + 1), 0
   local begun = false

@@ -68,7 +68,7 @@ function rhashtable.rhashtable(k, object, type, member)
   local offset = access.offset(k, type, member)
   local make = access.maker(k, type)
   local m = access.memory(k)
-  local start = access.address(object)
+  local start = access.place(k, object)
   local state = walk.new(start)
   local listed = access.byte(m, start + access.offset(k, "struct rhashtable", "rhlist")) ~= 0
   local tables = walk.new(start)

@@ -117,7 +117,7 @@ end
 ---@return fun(): integer|nil, ktstr.Object|ktstr.Address|integer
 function xarray.xarray(k, array, type)
   local make = type and access.maker(k, type)
-  local next = entries(k, access.address(array), type and "the xarray of " .. tostring(type) or "the xarray")
+  local next = entries(k, access.place(k, array), type and "the xarray of " .. tostring(type) or "the xarray")
   return function()
     local index, entry = next()
     if index then
@@ -139,7 +139,7 @@ function xarray.xarray_find(k, array, index, type)
   end
   index = ffi.cast("uint64_t", index)
   local layout = layout_of(k)
-  local start = access.address(array)
+  local start = access.place(k, array)
   local state = walk.new(start, MAX_DEPTH)
   local head = start + access.offset(k, "struct xarray", "xa_head")
   local entry = walk.reading(state, what, access.word, layout.memory, head)
