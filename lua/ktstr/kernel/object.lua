@@ -9,7 +9,7 @@ local errors = require "ktstr.errors"
 local memory = require "ktstr.kernel.memory"
 local values = require "ktstr.kernel.values"
 
-local istype = ffi.istype
+local cast, istype = ffi.cast, ffi.istype
 local Object = memory.Object
 
 local object = {}
@@ -90,6 +90,11 @@ local function element_of(self, i)
   return e
 end
 
+-- An element's address. Of the sum of a uint64_t and a negative number LuaJIT makes what the processor does.
+local function place_at(self, i, e)
+  return self.place_ + cast("int64_t", i * e.stride)
+end
+
 local function index(self, key)
   local d = fields[self.handle_][key]
   if d then
@@ -101,7 +106,7 @@ local function index(self, key)
   end
   if type(key) == "number" then
     local e = element_of(self, key)
-    return e.read(self, e, self.place_ + key * e.stride)
+    return e.read(self, e, place_at(self, key, e))
   end
   d = resolve(self, key)
   return d.read(self, d, self.place_ + d.offset)
@@ -111,7 +116,7 @@ local function set_index(self, key, value)
   local d, place
   if type(key) == "number" then
     d = element_of(self, key)
-    place = self.place_ + key * d.stride
+    place = place_at(self, key, d)
   else
     d = fields[self.handle_][key] or resolve(self, key)
     place = self.place_ + d.offset
@@ -183,7 +188,7 @@ function methods:member_(path)
   local at, name = follow(self, path)
   if type(name) == "number" then
     local e = element_of(at, name)
-    return values.part(at, e, at.place_ + name * e.stride)
+    return values.part(at, e, place_at(at, name, e))
   end
   local d = fields[at.handle_][name] or resolve(at, name)
   if d.bits then
