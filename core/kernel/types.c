@@ -189,6 +189,7 @@ struct error *types_create_private(const void *blob, size_t size, const struct t
 	if (err)
 		return err;
 	move_bytes(&t->bytes, t->btf);
+	t->tell_signs = (base && base->tell_signs) || types_tell_signs(&t->bytes);
 	err = types_index_build(&t->bytes, &t->index, &t->entries);
 	if (!err)
 		*ret = no_free(t);

@@ -128,6 +128,7 @@ static struct error *use_file(struct types *t)
 	t->bytes.first = 1;
 	t->bytes.end = 1 + h->type_count;
 	t->bytes.offsets = (const void *)(file + p.offsets);
+	t->tell_signs = types_tell_signs(&t->bytes);
 	t->index.entries = (const void *)(file + p.entries);
 	memcpy(t->index.start, h->start, sizeof(h->start));
 	return NULL;

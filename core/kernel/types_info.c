@@ -36,14 +36,33 @@ static u32 int_flags(const struct btf_type *type, const char *name)
 	return flags;
 }
 
-/* Kernels from before the flag have enums whose values tell: they are signed when one is below zero. */
-static u32 enum_flags(const struct btf_type *type)
+static bool tells_sign(const struct btf_bytes *b, u32 id)
+{
+	const struct btf_type *type = btf_bytes_type(b, id);
+	u32 kind = btf_type_kind(type);
+
+	return kind == BTF_KIND_ENUM64 || (kind == BTF_KIND_ENUM && BTF_INFO_KFLAG(type->info));
+}
+
+bool types_tell_signs(const struct btf_bytes *b)
+{
+	for (u32 id = b->first; id < b->end; id++)
+		if (tells_sign(b, id))
+			return true;
+	return false;
+}
+
+/*
+ * BTF from before the flag has enums whose values tell: they are signed when one is below zero. Where other enums have
+ * the flag, such a value is one from 2^31 on.
+ */
+static u32 enum_flags(const struct types *t, const struct btf_type *type)
 {
 	const struct btf_enum *values = btf_type_extra(type);
 
 	if (BTF_INFO_KFLAG(type->info))
 		return TYPE_SIGNED;
-	if (btf_type_kind(type) == BTF_KIND_ENUM)
+	if (btf_type_kind(type) == BTF_KIND_ENUM && !t->tell_signs)
 		for (u32 i = 0; i < btf_type_count(type); i++)
 			if (values[i].val < 0)
 				return TYPE_SIGNED;
@@ -84,7 +103,7 @@ static void fill_info(const struct types *t, const struct btf_type *type, struct
 	case BTF_KIND_ENUM:
 	case BTF_KIND_ENUM64:
 		ret->kind = TYPE_ENUM;
-		ret->flags = enum_flags(type);
+		ret->flags = enum_flags(t, type);
 		ret->count = btf_type_count(type);
 		break;
 	case BTF_KIND_FWD:
@@ -199,7 +218,7 @@ struct error *types_get_value(const struct types *t, u32 id, u32 index, const ch
 		const struct btf_enum *v = (const struct btf_enum *)btf_type_extra(type) + index;
 
 		*name = types_string(t, v->name_off);
-		*value = enum_flags(type) ? v->val : (s64)(u32)v->val;
+		*value = enum_flags(t, type) ? v->val : (s64)(u32)v->val;
 	}
 	return NULL;
 }

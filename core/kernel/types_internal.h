@@ -57,6 +57,7 @@ struct types {
 	const struct types *base;
 	struct btf_bytes bytes;
 	struct types_index index;
+	bool tell_signs; /* enums have the flag of signed ones where they are */
 
 	/* What the above points into: either from a blob, or mapped from a file. */
 	u32 *offsets;
@@ -82,6 +83,8 @@ u32 types_resolve(const struct types *t, u32 id);
 u64 types_size(const struct types *t, u32 id); /* bytes; 0 when it has none */
 const char *types_own_name(const struct types *t, u32 id); /* "" when it has none */
 bool types_is_composite(u32 kind); /* struct, union */
+/* Whether any enum of a blob has what BTF says of signs with: where none has, it may be older than that. */
+bool types_tell_signs(const struct btf_bytes *b);
 
 /* types_create() of a blob that is aligned to 4 and changes no more. */
 MUST_CHECK struct error *types_create_private(const void *blob, size_t size, const struct types *base,

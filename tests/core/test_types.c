@@ -222,8 +222,32 @@ static void values_have_their_sign_and_their_width(void **state)
 	value_is(r->t, r->e.colour, 2, "NO_COLOUR", -1);
 	value_is(r->t, r->e.wide, 1, "WIDE_HIGH", (s64)0xfedcba9876543210);
 	assert_error(types_get_value(r->t, r->e.wide, 2, &name, &value), ERROR_INVALID, "no value 2, it has 2");
-	/* No flag says that this one is signed, but a value does. */
-	value_is(r->split, r->s.mode, 1, "MODE_ON", -1);
+	/* The base's have the flag of signed ones, this one has not: its value is one from 2^31 on. */
+	value_is(r->split, r->s.mode, 1, "MODE_ON", 0xffffffff);
+	assert_int_equal(info_of(r->split, r->s.mode).flags, 0);
+}
+
+static void an_enum_from_before_the_flag_has_its_sign_by_its_values(void **state)
+{
+	struct btf_builder b;
+	struct types *t;
+
+	(void)state;
+	btf_start(&b, 1, 0);
+	btf_type(&b, "old", BTF_KIND_ENUM, 2, false, 4);
+	btf_value(&b, "BELOW", (u32)-1);
+	btf_value(&b, "ABOVE", 5);
+	btf_type(&b, "plain", BTF_KIND_ENUM, 1, false, 4);
+	btf_value(&b, "ONLY", 5);
+
+	struct buf blob = btf_finish(&b);
+
+	assert_no_error(types_create(blob.data, blob.size, NULL, &t));
+	value_is(t, 1, 0, "BELOW", -1);
+	assert_int_equal(info_of(t, 1).flags, TYPE_SIGNED);
+	assert_int_equal(info_of(t, 2).flags, 0);
+	types_destroy(t);
+	buf_deinit(&blob);
 }
 
 static void parameters_are_told(void **state)
@@ -403,6 +427,7 @@ int main(void)
 		TEST(a_missing_member_lists_the_nearest),
 		TEST(no_more_than_twenty_members_are_listed),
 		TEST(values_have_their_sign_and_their_width),
+		TEST(an_enum_from_before_the_flag_has_its_sign_by_its_values),
 		TEST(parameters_are_told),
 		TEST(types_are_found_by_the_name_that_c_has_for_them),
 		TEST(basic_types_are_found_however_they_are_spelled),

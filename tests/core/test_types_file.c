@@ -58,6 +58,7 @@ static void what_was_written_is_the_same_when_it_is_opened(void **state)
 	assert_int_equal(types_find_variable(opened, "counter"), r->e.u64_type);
 	/* It may be a base. */
 	assert_no_error(types_create(split_blob.data, split_blob.size, opened, &split));
+	assert_int_equal(info_of(split, s.mode).flags, 0);
 	expect_found(split, "struct part", s.part);
 	walk_types(split);
 	types_destroy(split);
