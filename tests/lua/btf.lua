@@ -74,6 +74,21 @@ function Btf:enum(name, size, values, signed)
   return self:type("enum", name, size, #values, signed, u32(unpack(words)))
 end
 
+--- values: { name, lower half, upper half }
+function Btf:enum64(name, values)
+  local words = {}
+  for _, value in ipairs(values) do
+    words[#words + 1] = self:text(value[1])
+    words[#words + 1] = value[2]
+    words[#words + 1] = value[3]
+  end
+  return self:type("enum64", name, 8, #values, false, u32(unpack(words)))
+end
+
+function Btf:const(type)
+  return self:type("const", nil, type, 0)
+end
+
 --- members: { name, type, bit offset [, bits] }
 function Btf:composite(kind, name, size, members)
   local fields = false

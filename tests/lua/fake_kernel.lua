@@ -80,12 +80,17 @@ local function make_types()
   b:struct("flex", 4, { { "count", t.u32, 0 }, { "items", flexible, 32 } })
   -- By name known as per-CPU.
   local pcpu = b:pointer(b:struct("scx_sched_pcpu", 8, { { "events", t.u64, 0 } }))
-  b:struct("scx_sched", 16, { { "level", t.u32, 0 }, { "pcpu", pcpu, 64 } })
+  local sched = b:struct("scx_sched", 16, { { "level", t.u32, 0 }, { "pcpu", pcpu, 64 } })
+  b:struct("reader", 8, { { "sched", b:pointer(b:const(sched)), 0 } })
+  b:enum("far", 4, { { "NEAR", 0 }, { "FAR", 0x80000000 } })
+  b:enum64("slice", { { "SLICE_DEFAULT", 20000000, 0 }, { "SLICE_ENDLESS", 0xffffffff, 0xffffffff } })
   b:struct("twin", 4, { { "left", t.u32, 0 } })
   b:struct("twin", 8, { { "right", t.u64, 0 } })
   b:struct("rq", 16, { { "nr_running", t.u32, 0 }, { "curr", task_pointer, 64 } })
   b:variable("runqueues", b.count, 16)
-  return types.from_blob(b:blob())
+  local set = types.from_blob(b:blob())
+  set.is_kernel = true
+  return set
 end
 
 -- As linked.

@@ -72,6 +72,54 @@ describe("an object", function()
     assert.equal(("x"):rep(16), task.comm)
   end)
 
+  it("takes the upper half of an unsigned enum for what it is", function()
+    put(72, "uint32_t", 0x80000000)
+    assert.equal("FAR", k:object("enum far", TASK + 72)[0])
+    assert.equal(0x80000000, k:enum "FAR")
+    put(56, "uint64_t", -1LL)
+    assert.equal("SLICE_ENDLESS", k:object("enum slice", TASK + 56)[0])
+    assert.equal("18446744073709551615ULL", tostring(k:enum "SLICE_ENDLESS"))
+    assert.is_true(task.u64 == k:enum "SLICE_ENDLESS")
+  end)
+
+  it("counts backwards from a pointer, too", function()
+    put(184, "uint64_t", TASK + 0x100)
+    for i = -2, 2 do
+      put(0x100 + 8 * i, "uint32_t", 10 + i)
+    end
+    for i = -2, 2 do
+      assert.equal(10 + i, task.where[i].a)
+    end
+  end)
+
+  it("refuses types of another kernel", function()
+    local other = fake_kernel.new().k.types["struct task"]
+    refused("invalid", function() return k:object(other, TASK) end)
+    refused("invalid", function() return task:cast_(other) end)
+    assert.equal(0, k:object(k.types["struct task"], TASK).pid)
+  end)
+
+  it("is an address in its own machine alone, and as long as its freeze", function()
+    local other = fake_kernel.new().k
+    refused("invalid", function() return other:u64(task) end)
+    refused("invalid", function() return other:list(task, "struct task", "tasks") end)
+    refused("invalid", function() return other:object("struct node", task) end)
+    assert.equal(0, k:u64(task))
+    fake:thaw()
+    refused("stale", function() return k:u64(task) end)
+    refused("stale", function() return k:read(task, 8) end)
+    refused("stale", function() return k:list(task, "struct task", "tasks") end)
+    refused("stale", function() return k:object("struct node", task) end)
+    assert.equal(0, k:u64(task:address_()))
+  end)
+
+  it("knows a per-CPU pointer behind a const one", function()
+    put(0, "uint64_t", OTHER)
+    fake:put(OTHER + 8, "uint64_t", DIRECT + 0x5000)
+    local e = refused("per-cpu", function() return k:object("struct reader", TASK).sched.pcpu.events end)
+    assert.matches("pcpu", e.message, 1, true)
+  end)
+
   it("follows pointers with '.', and knows itself", function()
     put(8, "uint64_t", OTHER)
     fake:put(OTHER, "int32_t", 42)

@@ -80,7 +80,7 @@ local function types_of(handle)
   local ret = ffi.new "struct types *[1]"
   local ok, e = pcall(c.check, C.types_create_image(handle, ret))
   if ok then
-    return types.set(ret[0])
+    return types.kernel_set(ret[0])
   elseif not errors.is(e, "not-found") then
     error(e, 0)
   end
@@ -152,7 +152,7 @@ local function open_types(path)
   return with_file(path, fcntl.O_RDONLY, function(fd)
     local ret = ffi.new "struct types *[1]"
     c.check(C.types_open(fd, ret))
-    return types.set(ret[0])
+    return types.kernel_set(ret[0])
   end)
 end
 

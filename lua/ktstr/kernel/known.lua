@@ -126,11 +126,12 @@ local function members_of(struct)
 end
 
 --- Whether a member is a per-CPU pointer.
----@param struct string "struct scx_sched"
+---@param struct string "struct scx_sched", also a const one
 ---@param member string
 ---@param target string what it points to: "struct scx_sched_pcpu"
 ---@return boolean
 function known.is_percpu(struct, member, target)
+  struct = struct:gsub("%f[%w]const ", ""):gsub("%f[%w]volatile ", "")
   if not members_of(struct)[member] then
     return false
   end

@@ -141,8 +141,13 @@ function Type:member_names()
   return names
 end
 
-local function number(value)
-  return require("ktstr.kernel.address").signed(value)
+-- Of an enum's value, as C has it: the upper half of an unsigned 64-bit enum's is negative there.
+local function number(value, is_signed)
+  local address = require "ktstr.kernel.address"
+  if is_signed then
+    return address.signed(value)
+  end
+  return address.unsigned(ffi.cast("uint64_t", value))
 end
 
 --- An enum's names to its values and its values to names: the first of several. What no number holds is found
@@ -154,7 +159,7 @@ function Type:values()
     local name, value = ffi.new "const char *[1]", ffi.new "int64_t[1]"
     for i = 0, (self.kind == "enum" and self.count or 0) - 1 do
       c.check(C.types_get_value(self.set.handle, self.own_id, i, name, value))
-      local key, v = ffi.string(name[0]), number(value[0])
+      local key, v = ffi.string(name[0]), number(value[0], self.is_signed)
       by_name[key] = v
       local index = type(v) == "number" and v or require("ktstr.kernel.address").hex(v)
       by_value[index] = by_value[index] or key
@@ -201,6 +206,15 @@ function types.set(handle, base)
     by_name = {},
     containers = {}, -- what objects keep of container_of_
   }, Set)
+end
+
+--- A kernel's own: types of different ones are not mixed.
+---@param handle ffi.cdata* struct types *
+---@return ktstr.TypeSet
+function types.kernel_set(handle)
+  local set = types.set(handle)
+  set.is_kernel = true
+  return set
 end
 
 --- From the bytes of a .BTF section: the kernel's own, or a module's or a program's that goes on from it.
@@ -376,7 +390,7 @@ function Set:value(name)
     end
     error(e, 0)
   end
-  return number(value[0])
+  return number(value[0], self:type(id[0]).is_signed)
 end
 
 return types

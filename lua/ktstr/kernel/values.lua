@@ -37,14 +37,26 @@ function values.handle(type, how)
   return handle
 end
 
+-- The kernel's set of types that one is, or goes on from; nil of a program's own.
+local function kernel_set(set)
+  set = set.base or set
+  return set.is_kernel and set or nil
+end
+
+--- A type by its name, or as it is given. Raises "invalid" for one of another kernel.
 ---@param set ktstr.TypeSet
 ---@param type string|ktstr.Type
 ---@return ktstr.Type
 function values.resolve_type(set, type)
-  if _G.type(type) == "table" and type.set then
-    return type
+  if _G.type(type) ~= "table" or not type.set then
+    return set:get(type)
   end
-  return set:get(type)
+  local ours, its = kernel_set(set), kernel_set(type.set)
+  if ours and its and ours ~= its then
+    errors.raise("invalid", ("the type %s is another kernel's, and may lie differently in this one"):format(
+      type.name), ("by name it is this one's: \"%s\""):format(type.name))
+  end
+  return type
 end
 
 -- A descriptor:
