@@ -3,7 +3,9 @@ local fake_memory = require "tests.lua.fake_memory"
 local support = require "tests.lua.support"
 
 local _, library = support.library()
-package.loaded["ktstr.kernel.access"] = fake_memory.new(library "ktstr.errors", {})
+local access = fake_memory.new(library "ktstr.errors", {})
+package.loaded["ktstr.kernel.access"] = access
+local clocks = library "ktstr.kernel.clocks"
 local cpumask = library "ktstr.kernel.cpumask"
 local printk = library "ktstr.kernel.printk"
 local tasks = library "ktstr.kernel.tasks"
@@ -35,6 +37,37 @@ describe("a mask of CPUs", function()
   it("ends at the number of possible CPUs", function()
     assert.equals("0-9", tostring(cpumask.decode("\255\255", 10)))
     assert.equals("", tostring(cpumask.decode("\0", 8)))
+  end)
+
+  it("is as long as its type in a kernel whose number of CPUs is fixed", function()
+    function access.global_u32() end
+    function access.size() return 8 end
+    local k = { read = function(_, _, size)
+      return ("\1" .. ("\0"):rep(7) .. ("\255"):rep(size)):sub(1, size)
+    end }
+    assert.equals("0", tostring(cpumask.cpumask(k, 0x1000)))
+  end)
+end)
+
+describe("the clocks", function()
+  -- Those of a kernel whose sequence counter has so many bytes.
+  local function monotonic(size)
+    local expected = 0x1000 + math.ceil(size / 8) * 8
+    function access.has_symbol() return false end
+    function access.has_type() return true end
+    function access.size() return size end
+    function access.symbol() return 0x1000ULL end
+    function access.signed(value) return tonumber(value) end
+    function access.object(_, _, at)
+      return at == expected + 0ULL and { tkr_mono = { base = 5, xtime_nsec = 48, shift = 4 }, offs_boot = 1,
+        offs_real = -2 }
+    end
+    return clocks.clocks {}
+  end
+
+  it("lie behind a sequence counter of any size", function()
+    assert.same({ monotonic = 8, boottime = 9, realtime = 6 }, monotonic(4))
+    assert.same({ monotonic = 8, boottime = 9, realtime = 6 }, monotonic(72))
   end)
 end)
 

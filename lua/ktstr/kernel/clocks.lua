@@ -11,13 +11,17 @@ function clocks.jiffies(k)
   return access.number(access.word(access.memory(k), access.symbol(k, "jiffies_64")))
 end
 
--- struct timekeeper: behind its sequence counter, in a struct that has had a name since 6.13.
+local SEQUENCE = "seqcount_raw_spinlock_t"
+
+-- struct timekeeper: behind its sequence counter, which is larger with lockdep; in a struct that has had a
+-- name since 6.13.
 local function timekeeper(k)
   local place
   if access.has_symbol(k, "timekeeper_data") then
     place = access.symbol(k, "timekeeper_data") + access.offset(k, "struct tk_data", "timekeeper")
   else
-    place = access.symbol(k, "tk_core") + 8
+    local size = access.has_type(k, SEQUENCE) and access.size(k, SEQUENCE) or 4
+    place = access.symbol(k, "tk_core") + math.ceil(size / 8) * 8
   end
   return access.object(k, "struct timekeeper", place)
 end

@@ -40,7 +40,8 @@ function cpumask.decode(bytes, limit)
 end
 
 local function cpu_limit(k)
-  local count = access.global_u32(k, "nr_cpu_ids") or MAX_CPUS
+  -- A kernel for a fixed number of CPUs, such as one, has a macro of that name.
+  local count = access.global_u32(k, "nr_cpu_ids") or math.min(access.size(k, "struct cpumask") * 8, MAX_CPUS)
   if count < 1 or count > MAX_CPUS then
     errors.raise("format", ("the kernel says that it has %s possible CPUs"):format(tostring(count)))
   end
@@ -53,7 +54,7 @@ end
 ---@return ktstr.Cpus
 function cpumask.cpumask(k, mask)
   local limit = cpu_limit(k)
-  return cpumask.decode(k:read(access.address(mask), math.ceil(limit / 64) * 8), limit)
+  return cpumask.decode(k:read(access.place(k, mask), math.ceil(limit / 64) * 8), limit)
 end
 
 --- The CPUs that are "possible", "present", "online" or "active".
