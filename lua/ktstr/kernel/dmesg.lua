@@ -84,24 +84,19 @@ local function present(info, text)
   }
 end
 
--- The record with an id. nil: there is none, since it is lost (second result: "lost") or still written.
+-- The record with an id. nil: there is none, since it is lost, or still being written: by a CPU that may never
+-- come to its end while others go on.
 local function read_record(k, ring, id)
   local index = bit.band(id, bit.lshift(1ULL, ring.count_bits) - 1)
   local descriptor = ring.descriptors + index * ring.descriptor_size
-  local state = state_of(ring, descriptor, id)
-  if state == printk.REUSABLE then
-    return nil, "lost"
-  elseif state ~= printk.FINALIZED then
+  if state_of(ring, descriptor, id) ~= printk.FINALIZED then
     return nil
   end
   local info = access.object(k, "struct printk_info", ring.infos + index * ring.info_size)
   local text = text_of(k, ring, descriptor, id, info.text_len)
   local record = text and present(info, text)
   -- On a running machine the kernel may have taken the place for another record meanwhile.
-  if not record or state_of(ring, descriptor, id) ~= printk.FINALIZED then
-    return nil, "lost"
-  end
-  return record
+  return state_of(ring, descriptor, id) == printk.FINALIZED and record or nil
 end
 
 --- The records of the kernel's log, the oldest first; what is overwritten or still being written is left out.
@@ -114,12 +109,7 @@ function dmesg.printk_records(k)
   return function()
     while left > 0 do
       left = left - 1
-      local record, lost = read_record(k, ring, id)
-      if not record and not lost then
-        -- The first id of all has never been a record: it is reusable. What is not finalized ends the log.
-        left = 0
-        return nil
-      end
+      local record = read_record(k, ring, id)
       if id == ring.last then
         left = 0
       end
