@@ -168,28 +168,6 @@ describe("a stock kernel from outside", function()
     return vm
   end)
 
-  it("has every symbol where /proc/kallsyms has it", function()
-    local k, count, wrong = vm.k, 0, {}
-    local last, places
-    for digits, name, rest in vm:read("/proc/kallsyms"):gmatch "(%x+) %a (%S+)([^\n]*)\n" do
-      if rest == "" and name ~= "" then
-        if name ~= last then
-          last, places = name, {}
-          for _, symbol in ipairs(k:symbols(name)) do
-            places[tostring(symbol.address)] = true
-          end
-        end
-        count = count + 1
-        if not places["0x" .. digits] then
-          wrong[#wrong + 1] = digits .. " " .. name
-        end
-      end
-    end
-    assert.is_true(count > 50000)
-    -- Pages of the kernel's own making (of ftrace, of kprobes) have names and are in no image.
-    assert.same({}, wrong)
-  end)
-
   it("has names for addresses", function()
     local there = kernel_view.addresses(vm, { "schedule" }).schedule
     assert.equal("schedule", vm.k:name(there))
