@@ -69,6 +69,13 @@ describe("k:list", function()
       .. "at 0xdead000000000100 after 3 steps", e.message)
   end)
 
+  it("raises for a NULL, which a list has nowhere", function()
+    memory:put(0x100, 0x1010)
+    memory:put(0x1010, 0)
+    assert.matches("the list of .*: leads to NULL, at 0x0000000000000000 after 2 steps",
+      raised(containers.list(nil, 0x100, "struct item", "node")).message)
+  end)
+
   it("raises for one that never ends", function()
     finally(function() walk.LIMIT = 2 ^ 20 end)
     walk.LIMIT = 50

@@ -14,7 +14,8 @@ describe("a task's state", function()
   it("has the letter and the name that /proc prints", function()
     local expected = {
       { 0, 0, "R", "running" }, { 1, 0, "S", "sleeping" }, { 2, 0, "D", "disk sleep" },
-      { 4, 0, "T", "stopped" }, { 8, 0, "t", "tracing stop" }, { 0x40, 0, "P", "parked" }, { 0x402, 0, "I", "idle" },
+      { 4, 0, "T", "stopped" }, { 8, 0, "t", "tracing stop" }, { 0x40, 0, "P", "parked" },
+      { 0x402, 0, "I", "idle" },
       { 0x80, 0x20, "Z", "zombie" }, { 0x80, 0x10, "X", "dead" }, { 0x80, 0x30, "Z", "zombie" },
       { 0x102, 0, "D", "disk sleep" }, { 0x2001, 0, "S", "sleeping" }, { 0x1000, 0, "D", "disk sleep" },
       { 0x8000, 0, "D", "disk sleep" }, { 0x200, 0, "R", "running" },

@@ -62,7 +62,7 @@ function walk.fail(state, what, wrong, code)
     "a running kernel changes while it is walked: look at a frozen machine")
 end
 
---- One step on, to `address`. Raises "format" when the walk runs in a circle or never ends.
+--- One step on, to `address`. Raises "format" when the walk leads to NULL, runs in a circle or never ends.
 ---@param state table
 ---@param what string
 ---@param address ffi.cdata* uint64_t
@@ -70,6 +70,9 @@ function walk.step(state, what, address)
   local steps = state.steps + 1
   state.steps = steps
   state.at = address
+  if address == 0 then
+    walk.fail(state, what, "leads to NULL")
+  end
   if address == state.mark then
     walk.fail(state, what, "runs in a circle")
   end
@@ -95,6 +98,8 @@ function walk.count(state, what, address)
   end
 end
 
+local ABOUT_MEMORY = { unmapped = true, format = true, ["per-cpu"] = true, null = true }
+
 --- Calls f(...), which reads memory; an error it raises says where the walk was, too.
 ---@param state table
 ---@param what string
@@ -105,7 +110,7 @@ function walk.reading(state, what, f, a, b)
   if ok then
     return value
   end
-  if errors.is(value) and (value.code == "unmapped" or value.code == "format") then
+  if errors.is(value) and ABOUT_MEMORY[value.code] then
     walk.fail(state, what, value.message, value.code)
   end
   error(value, 0)
