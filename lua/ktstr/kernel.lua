@@ -310,17 +310,22 @@ local function known_type(set, name)
   end
 end
 
+local SCALARS = { int = true, enum = true, float = true, pointer = true }
+
 local function new_variable(k, name, type)
-  local symbol = k:_symbol(name)
-  if require("ktstr.kernel.percpu").is_symbol(k, symbol) then
+  local percpu, symbol = require "ktstr.kernel.percpu", k:_symbol(name)
+  if percpu.is_symbol(k, symbol) then
     errors.raise("per-cpu", ("'%s' is per-CPU: each CPU has one of its own"):format(name),
       ("k:per_cpu(\"%s\", cpu)"):format(name))
   end
   local set = k:_types()
   local resolved = type and values.resolve_type(set, type) or set:variable(name) or known_type(set, name)
     or raise_untyped(name)
-  local d = values.describe(nil, nil, resolved, 0, 0, name)
-  local one = { place = k:_place(symbol), d = d, handle = values.handle(resolved, "plain") }
+  local d, place = values.describe(nil, nil, resolved, 0, 0, name), k:_place(symbol)
+  if SCALARS[resolved.kind] then
+    place = percpu.scalar_place(k, place)
+  end
+  local one = { place = place, d = d, handle = values.handle(resolved, "plain") }
   return one, symbol.module == nil -- a module's may go, and another come
 end
 

@@ -127,6 +127,16 @@ describe("a global", function()
     assert.equal(9, fake:peek(IMAGE + 0x2060, "int32_t"))
   end)
 
+  it("is read by its name where the addresses of per-CPU memory are, too", function()
+    local place, image, area = k:symbol "some_int", fake.view.ranges[0], k._area
+    image.gpa, area.start, area.size = 0x50000, image.start, 0x3000
+    fake:put(DIRECT + 0x52060, "int32_t", -7)
+    assert.equal(-7, k:var("some_int", "int"))
+    k:set_var("some_int", 9, "int")
+    assert.equal(9, fake:peek(DIRECT + 0x52060, "int32_t"))
+    refused("per-cpu", k.u32, k, place)
+  end)
+
   it("that is a pointer leads to what it points to, and its name is in what goes wrong", function()
     fake:put(IMAGE + 0x2010, "uint64_t", DIRECT + 0x100)
     fake:put(DIRECT + 0x100, "uint32_t", 2)

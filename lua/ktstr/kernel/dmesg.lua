@@ -84,8 +84,8 @@ local function present(info, text)
   }
 end
 
--- The record with an id. nil: there is none, since it is lost, or still being written: by a CPU that may never
--- come to its end while others go on.
+-- The record with an id. nil: there is none, since it is lost, or still being written: by a CPU that may
+-- never come to its end while others go on.
 local function read_record(k, ring, id)
   local index = bit.band(id, bit.lshift(1ULL, ring.count_bits) - 1)
   local descriptor = ring.descriptors + index * ring.descriptor_size
