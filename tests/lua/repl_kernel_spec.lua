@@ -51,6 +51,8 @@ local function make_types()
     { "idle", task_pointer, 16 }, { "cfs", queue, 32 }, { "rt", rt, 64 }, { "dl", dl, 80 },
     { "scx", scx, 96 } })
   b:variable("runqueues", b.count, RQ_SIZE)
+  local ops = b:struct("sched_ext_ops", 16, members { { "name", comm, 0 } })
+  b:struct("scx_sched", 16, members { { "ops", ops, 0 } })
   b:struct("module", 64, members { { "name", comm, 0 }, { "mem", b:array(b:struct("module_memory", 16,
     members { { "base", b:pointer(0), 0 }, { "size", u32, 8 } }), 2), 16 } })
   b:union("either", 8, members { { "a", u64, 0 } })
@@ -91,9 +93,7 @@ local function each(list)
   end
 end
 
-local function none()
-  return each {}
-end
+local function none() return each {} end
 
 -- What the helpers find.
 local function set_up_helpers()
@@ -143,9 +143,7 @@ local function converse(...)
   return conversation.hold(session, { ... }, env)
 end
 
-local function hex(place)
-  return bit.tohex(place)
-end
+local function hex(place) return bit.tohex(place) end
 
 local function at(place)
   return hex(TASKS + place * TASK_SIZE)
@@ -341,6 +339,31 @@ describe("runq", function()
     fake:put(TASKS + 2 * TASK_SIZE + 56, "uint64_t", group)
     fake:put(RQ + 32 + 16, "uint64_t", TASKS + 2 * TASK_SIZE + 40) -- cfs.curr
     assert.matches("\n      GROUP CFS RB_ROOT: " .. hex(group), (converse "runq 0"))
+  end)
+
+  it("shows a loaded scheduler's queues, and of the bypass ones those in use", function()
+    local sch, dsqs = k:object("struct scx_sched", RQ + 0x900), {}
+    fake:put_string(RQ + 0x900, "central")
+    for i, info in ipairs { { kind = "user" }, { kind = "global", node = 1 }, { kind = "bypass", cpu = 0 },
+      { kind = "bypass", cpu = 1 } } do
+      local place = RQ + 0x900 + 16 * i
+      fake:put(place + 8, "uint64_t", 0x40 + i)
+      dsqs[i] = { k:object("struct scx_dispatch_q", place), info }
+    end
+    fake:put(RQ + 0x900 + 16 * 4, "uint32_t", 1)
+    function k.scx_state() return "enabled" end
+    function k.scx_schedulers() return each { { sch } } end
+    function k.dsqs() return each(dsqs) end
+    function k.dsq_tasks(_, dsq) return each(dsq.id == 0x41 and { { task(1) } } or {}) end
+    local none_queued = "\n      [no tasks queued]"
+    assert.equals(table.concat({
+      "SCX SCHEDULER central: " .. hex(RQ + 0x900),
+      "   SCX DSQ 0000000000000041: " .. hex(RQ + 0x910),
+      "      " .. line(1, 120, ""),
+      "   SCX GLOBAL DSQ, NODE 1: " .. hex(RQ + 0x920) .. none_queued,
+      "   SCX BYPASS DSQ, CPU 1: " .. hex(RQ + 0x940) .. none_queued,
+    }, "\n") .. "\n", converse("runq"):match "\n(SCX SCHED.*)$")
+    assert.is_nil(converse("runq 1"):find("SCX SCHED", 1, true))
   end)
 
   it("ends where groups lie in each other for ever", function()
