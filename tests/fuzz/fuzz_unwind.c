@@ -15,7 +15,7 @@
 #define STACK_A 0xffffc90000010000ULL
 #define STACK_B 0xffffc90000003000ULL
 
-enum { STACK = 16 << 10,
+enum { STACK = 4 << 10,
        FUNCTION = 0x10,
        WORDS = STACK / 8 };
 
@@ -32,7 +32,8 @@ static struct orc *make_table(void)
 				.type = type,
 				.sp_reg = reg,
 				.sp_offset = count % 3 ? 8 * (s32)(count % 5) : -8,
-				.bp_reg = (count * 7 + type) % 5,
+				.bp_reg = count % 8 == 7 ? reg : count % 2 ? ORC_PREV_SP :
+									     ORC_UNDEFINED,
 				.bp_offset = -16,
 				.signal = type >= ORC_REGS,
 			};

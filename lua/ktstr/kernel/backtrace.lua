@@ -35,7 +35,9 @@ local Result = ffi.typeof "struct unwind_result"
 ---@field guessed boolean by the frame pointer: no unwind table covers what it called
 
 ---@class ktstr.Backtrace : ktstr.Frame[] the innermost first; tostring() is a line for each
----@field task ktstr.Object|nil whose stack it is; nil: an idle CPU's or one that the kernel does not know yet
+---@field task ktstr.Object|nil whose stack it is; nil: a CPU's that the kernel does not know yet
+---@field pid integer|nil the task's, and its name, as they were then: objects do not outlive a thaw
+---@field comm string|nil
 ---@field cpu integer|nil that was stopped in it; nil: the task sleeps
 ---@field whole boolean it ends where the stack does
 ---@field ending string why it ends
@@ -200,7 +202,7 @@ local Backtrace = {}
 Backtrace.__index = Backtrace
 
 local function head(self)
-  local task = self.task and ("%s (pid %d)"):format(self.task.comm, self.task.pid) or "no task"
+  local task = self.pid and ("%s (pid %d)"):format(self.comm, self.pid) or "no task"
   return self.cpu and ("CPU %d: %s"):format(self.cpu, task) or task .. ", asleep"
 end
 
@@ -220,6 +222,9 @@ end
 
 local function backtrace_of(k, result, fields)
   local ending = result["end"]
+  if fields.task then
+    fields.pid, fields.comm = fields.task.pid, fields.task.comm
+  end
   for i = 0, result.count - 1 do
     fields[i + 1] = frame_of(k, result.frames[i])
   end
