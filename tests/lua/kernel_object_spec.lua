@@ -99,6 +99,18 @@ describe("an object", function()
     assert.equal(0, k:object(k.types["struct task"], TASK).pid)
   end)
 
+  it("has a member also when somebody interrupted the search for it", function()
+    local access, object = require "ktstr.kernel.access", require "ktstr.kernel.object"
+    local offset = object.offset
+    function object.offset() errors.raise("interrupted", "Ctrl-C") end
+    local ok, e = pcall(access.has, k, "struct task", "pid")
+    object.offset = offset
+    assert.is_false(ok)
+    assert.equal("interrupted", e.code)
+    assert.is_true(access.has(k, "struct task", "pid"))
+    assert.is_false(access.has(k, "struct task", "nonsense"))
+  end)
+
   it("is an address in its own machine alone, and as long as its freeze", function()
     local other = fake_kernel.new().k
     refused("invalid", function() return other:u64(task) end)

@@ -1,6 +1,7 @@
 -- What the helpers need of the layer below them: addresses as plain uint64_t, words of memory, places of
 -- members. A walk over a list asks for the places once, and then does nothing but loads.
 local address = require "ktstr.kernel.address"
+local errors = require "ktstr.errors"
 local memory = require "ktstr.kernel.memory"
 local object = require "ktstr.kernel.object"
 local values = require "ktstr.kernel.values"
@@ -56,6 +57,9 @@ end
 
 local function find_optional(type, path)
   local ok, found = pcall(find_offset, type, path)
+  if not ok and not errors.is(found, "not-found") then
+    error(found, 0) -- an interruption says nothing about the type
+  end
   return ok and found
 end
 
