@@ -323,8 +323,18 @@ function Map:records(type)
   local mask, data = field "mask", start + access.offset(k, "struct bpf_ringbuf", "data")
   local make = type and access.maker(k, self:_type(type))
   local at, last = field "consumer_pos", field "producer_pos"
+  if access.has(k, "struct bpf_ringbuf", "overwrite_pos") then
+    -- Of a ring that loses the oldest: records before this have been overwritten.
+    local kept = field "overwrite_pos"
+    at = kept > at and kept or at
+  end
   return function()
-    while at < last and last - at <= mask + 1 do
+    while at < last do
+      if last - at > mask + 1 then
+        errors.raise("format", ("%s has records from %s to %s, and %s bytes"):format(tostring(self),
+          walk.hex(at), walk.hex(last), walk.hex(mask + 1)),
+          "a running kernel changes while it is looked at: freeze the machine")
+      end
       local header = data + bit.band(at, mask)
       local length = access.u32(m, header)
       local size = length % DISCARDED
