@@ -416,15 +416,19 @@ end
 
 local READ_MAX = 64 * 2 ^ 20
 
+local function check_count(what, count)
+  if type(count) ~= "number" or not (count >= 0 and count <= READ_MAX) or count % 1 ~= 0 then
+    errors.raise("invalid", ("%s wants a number of bytes up to %d, not %s"):format(what, READ_MAX,
+      tostring(count)))
+  end
+end
+
 --- Bytes of memory. A running guest may change them meanwhile. Raises "unmapped", "invalid", "ended".
 ---@param where ktstr.Address|ktstr.Object|number
 ---@param count integer at most 64 MiB
 ---@return string
 function Kernel:read(where, count)
-  if type(count) ~= "number" or count < 0 or count > READ_MAX or count % 1 ~= 0 then
-    errors.raise("invalid", ("k:read wants a number of bytes up to %d, not %s"):format(READ_MAX,
-      tostring(count)))
-  end
+  check_count("k:read", count)
   return memory.bytes(context(self), nil, memory.place(self._slot, where), count)
 end
 
@@ -467,7 +471,9 @@ local STRING_MAX = 4096
 ---@param max integer|nil nil: 4096
 ---@return string
 function Kernel:string(where, max)
-  return memory.string(context(self), nil, memory.place(self._slot, where), max or STRING_MAX)
+  max = max or STRING_MAX
+  check_count("k:string", max)
+  return memory.string(context(self), nil, memory.place(self._slot, where), max)
 end
 
 --- Writes bytes. Of a running machine only a word of 1, 2, 4 or 8 bytes that is aligned, which the guest sees

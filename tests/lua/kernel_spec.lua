@@ -326,6 +326,13 @@ describe("memory", function()
     refused("invalid", k.read, k, DIRECT, 2 ^ 40)
   end)
 
+  it("is read by whole numbers of bytes, and not all of it", function()
+    for _, count in ipairs { -1, 0.5, 0 / 0, 2 ^ 40, "8" } do
+      refused("invalid", k.read, k, DIRECT, count)
+      refused("invalid", k.string, k, DIRECT, count)
+    end
+  end)
+
   it("of another machine is not reached by mistake", function()
     local other = fake_kernel.new().k
     refused("invalid", k.object, k, "struct task", other:object("struct task", DIRECT))
