@@ -5,6 +5,7 @@ local ffi = require "ffi"
 local address = require "ktstr.kernel.address"
 local c = require "ktstr.kernel.c"
 local errors = require "ktstr.errors"
+local live = require "ktstr.kernel.live"
 local known = require "ktstr.kernel.known"
 local memory = require "ktstr.kernel.memory"
 require "ktstr.kernel.object" -- gives objects their fields and methods
@@ -202,10 +203,15 @@ local function alike(set, name)
   end
 end
 
+-- The first of that name that the image has, or nil.
+function Kernel:_image_symbol(name)
+  return self:_ready().symbols:find(name)[1]
+end
+
 -- All of a name; once each where several names have one place.
-local function distinct(k, name, wanted)
+local function distinct(set, name, wanted)
   local list, seen = {}, {}
-  for _, symbol in ipairs(k:_ready().symbols:find(name)) do
+  for _, symbol in ipairs(set:find(name)) do
     local key = address.key(symbol.address)
     if not seen[key] and (not wanted or wanted(symbol)) then
       seen[key] = true
@@ -218,20 +224,26 @@ end
 local function raise_ambiguous(k, name, list)
   local places = {}
   for i, symbol in ipairs(list) do
-    places[i] = ("%s (%s)"):format(address.hex(k:_place(symbol)), symbol.kind)
+    places[i] = ("%s (%s%s)"):format(address.hex(k:_place(symbol)), symbol.kind,
+      symbol.module and ", " .. symbol.module or "")
   end
   errors.raise("ambiguous", ("the kernel has %d symbols '%s': %s"):format(#list, name,
     table.concat(places, ", ")), ("choose one: k:symbols(\"%s\")[1].address"):format(name))
 end
 
--- The one symbol of that name. Raises "not-found", "ambiguous".
+-- The one symbol of that name: the image's, or where that has none a module's. Raises "not-found",
+-- "ambiguous".
 function Kernel:_symbol(name, wanted)
   if type(name) ~= "string" then
     errors.raise("invalid", ("a symbol is named by a string, not by a %s"):format(type(name)))
   end
-  local list = distinct(self, name, wanted)
+  local image = self:_ready().symbols
+  local list = distinct(image, name, wanted)
   if #list == 0 and wanted then
-    list = distinct(self, name)
+    list = distinct(image, name)
+  end
+  if #list == 0 then
+    list = distinct(live.symbols(self), name)
   end
   if #list == 0 then
     errors.raise("not-found", ("the kernel has no symbol '%s'"):format(name),
@@ -242,36 +254,56 @@ function Kernel:_symbol(name, wanted)
   return list[1]
 end
 
---- The address of a symbol in the kernel that runs. Raises "not-found", "ambiguous" (and lists them).
+--- The address of a symbol in the kernel that runs: the image's, or where that has none of the name a
+--- module's, a BPF program's. Raises "not-found", "ambiguous" (and lists them).
 ---@param name string
 ---@return ktstr.Address
 function Kernel:symbol(name)
   return address.new(self:_place(self:_symbol(name)))
 end
 
---- All symbols of that name, by address; none is an empty list.
+---@class ktstr.Symbol
+---@field name string
+---@field address ktstr.Address
+---@field kind string nm's letter, "T", "d", ...
+---@field module string|nil as /proc/kallsyms has it: a module's, "bpf", "__builtin__ftrace"; nil: the image's
+
+--- All symbols of that name: those of the image by address, then those that modules, BPF programs, ftrace and
+--- kprobes have brought, likewise; none is an empty list. Raises "format" and "unmapped" where the kernel's
+--- lists of these are damaged, or change meanwhile.
 ---@param name string
----@return { name: string, address: ktstr.Address, kind: string }[] kind: nm's letter, "T", "d", ...
+---@return ktstr.Symbol[]
 function Kernel:symbols(name)
   local list = {}
-  for i, symbol in ipairs(self:_ready().symbols:find(name)) do
-    list[i] = { name = symbol.name, address = address.new(self:_place(symbol)), kind = symbol.kind }
+  for _, set in ipairs { self:_ready().symbols, live.symbols(self) } do
+    for _, symbol in ipairs(set:find(name)) do
+      list[#list + 1] = { name = symbol.name, address = address.new(self:_place(symbol)), kind = symbol.kind,
+        module = symbol.module }
+    end
   end
   return list
 end
 
---- What an address of the kernel's image is called: "schedule+0x1c"; nil for one that is not in it.
+local function named(name, offset, module)
+  return name .. (offset == 0 and "" or ("+0x%x"):format(offset))
+    .. (module and (" [%s]"):format(module) or "")
+end
+
+--- What an address is called: "schedule+0x1c", of a module "vxlan_xmit+0x1c [vxlan]"; nil for one that is in
+--- neither, nor in a BPF program or what else the kernel has made code for.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return string|nil
 function Kernel:name(where)
   local image = self:_ready()
-  local place = memory.place(self._slot, where) - self._view.slide
+  local at = memory.place(self._slot, where)
+  local place = at - self._view.slide
   local symbol = image.symbols:at(place)
-  if not symbol then
-    return nil
+  if symbol then
+    return named(symbol.name, tonumber(place - symbol.address))
+  elseif live.is_near(at) then
+    local found, module = live.symbols(self):at(at)
+    return found and named(found.name, tonumber(at - found.address), module)
   end
-  local offset = tonumber(place - symbol.address)
-  return offset == 0 and symbol.name or ("%s+0x%x"):format(symbol.name, offset)
 end
 
 -- --- objects ---

@@ -215,12 +215,12 @@ function access.symbol(k, name)
   return address.raw(k:symbol(name))
 end
 
---- Whether there is such a symbol.
+--- Whether the image has such a symbol.
 ---@param k ktstr.Kernel
 ---@param name string
 ---@return boolean
 function access.has_symbol(k, name)
-  return #k:symbols(name) > 0
+  return k:_image_symbol(name) ~= nil
 end
 
 --- The struct that is a global.

@@ -21,7 +21,7 @@ end
 
 -- The bytes of the first chunk, static variables and all; nil before the kernel has made it.
 local function chunk_size(k)
-  if #k:symbols "pcpu_first_chunk" ~= 1 or #k:symbols "pcpu_base_addr" ~= 1 then
+  if not symbol_of(k, "pcpu_first_chunk") or not symbol_of(k, "pcpu_base_addr") then
     return nil
   end
   local chunk = k:var("pcpu_first_chunk", "struct pcpu_chunk *")
@@ -82,7 +82,7 @@ function percpu.is_symbol(k, symbol)
 end
 
 local function cpu_count(k)
-  if #k:symbols "nr_cpu_ids" == 1 then
+  if symbol_of(k, "nr_cpu_ids") then
     return k:var("nr_cpu_ids", "unsigned int")
   end
   return k._vm.topology.cpus
