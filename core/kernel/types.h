@@ -99,6 +99,8 @@ MUST_CHECK struct error *types_parse(const struct types *t, const char *text, u3
  */
 void types_each_from(const struct types *t, const char *prefix, bool (*each)(const char *name, u32 id, void *arg),
 		     void *arg);
+/* Up to most of these that begin with prefix, each name once and with its NUL: Lua's errors must not pass through C. */
+MUST_CHECK struct error *types_list_from(const struct types *t, const char *prefix, u32 most, struct buf *out);
 /* A global variable (BTF has per-CPU ones) or function: its type's id (a prototype's), 0 when there is none. */
 u32 types_find_variable(const struct types *t, const char *name);
 u32 types_find_function(const struct types *t, const char *name);

@@ -216,6 +216,38 @@ void types_each_from(const struct types *t, const char *prefix, bool (*each)(con
 	}
 }
 
+struct list {
+	const char *prefix;
+	u32 left;
+	struct buf *out;
+	size_t last; /* where in out the last one is; out->size: there is none */
+};
+
+static bool list_name(const char *name, u32 id, void *arg)
+{
+	struct list *l = arg;
+
+	(void)id;
+	if (strncmp(name, l->prefix, strlen(l->prefix)) != 0 || l->out->failed)
+		return false;
+	if (l->last < l->out->size && !strcmp((const char *)l->out->data + l->last, name))
+		return true;
+	if (!l->left)
+		return false;
+	l->left--;
+	l->last = l->out->size;
+	buf_put(l->out, name, strlen(name) + 1);
+	return true;
+}
+
+struct error *types_list_from(const struct types *t, const char *prefix, u32 most, struct buf *out)
+{
+	struct list l = { .prefix = prefix, .left = most, .out = out, .last = out->size };
+
+	types_each_from(t, prefix, list_name, &l);
+	return buf_check(out);
+}
+
 /* --- variables, functions, values --- */
 
 /* The type of what has that name in that list; a split's own comes first. */

@@ -317,15 +317,6 @@ static void a_split_finds_the_types_of_its_base(void **state)
 	assert_int_equal(types_find_function(r->t, "start"), 0);
 }
 
-static void a_declaration_counts_where_there_is_no_definition(void **state)
-{
-	const struct rig *r = *state;
-
-	expect_found(r->t, "struct other", r->e.other);
-	expect_found(r->split, "struct other", r->s.end - 1);
-	assert_int_equal(info_of(r->split, r->s.end - 1).kind, TYPE_STRUCT);
-}
-
 static void build_ambiguous(struct btf_builder *b)
 {
 	btf_start(b, 1, 0);
@@ -340,6 +331,41 @@ static void build_ambiguous(struct btf_builder *b)
 	btf_type(b, "two", BTF_KIND_ENUM, 2, false, 4);
 	btf_value(b, "SAME", 3);
 	btf_value(b, "DIFFERENT", 2);
+}
+
+static void names_that_begin_alike_are_listed_once_each(void **state)
+{
+	struct buf out = BUF_INIT;
+	struct btf_builder b;
+	struct types *t;
+
+	(void)state;
+	build_ambiguous(&b);
+
+	struct buf blob = btf_finish(&b);
+
+	assert_no_error(types_create(blob.data, blob.size, NULL, &t));
+	assert_no_error(types_list_from(t, "struct t", 8, &out));
+	assert_int_equal(out.size, sizeof("struct twin"));
+	assert_string_equal((char *)out.data, "struct twin");
+	assert_no_error(types_list_from(t, "enum ", 1, &out));
+	assert_int_equal(out.size, sizeof("struct twin") + sizeof("enum one"));
+	assert_string_equal((char *)out.data + sizeof("struct twin"), "enum one");
+	assert_no_error(types_list_from(t, "nonsense", 8, &out));
+	assert_no_error(types_list_from(t, "", 0, &out));
+	assert_int_equal(out.size, sizeof("struct twin") + sizeof("enum one"));
+	buf_deinit(&out);
+	types_destroy(t);
+	buf_deinit(&blob);
+}
+
+static void a_declaration_counts_where_there_is_no_definition(void **state)
+{
+	const struct rig *r = *state;
+
+	expect_found(r->t, "struct other", r->e.other);
+	expect_found(r->split, "struct other", r->s.end - 1);
+	assert_int_equal(info_of(r->split, r->s.end - 1).kind, TYPE_STRUCT);
 }
 
 static void an_ambiguous_name_gives_all_ids(void **state)
@@ -435,6 +461,7 @@ int main(void)
 		TEST(a_declaration_counts_where_there_is_no_definition),
 		TEST(an_ambiguous_name_gives_all_ids),
 		TEST(values_are_found_in_whatever_enum_they_are),
+		TEST(names_that_begin_alike_are_listed_once_each),
 		TEST(variables_and_functions_give_their_type),
 		TEST(names_come_in_order_from_a_prefix_on),
 	};

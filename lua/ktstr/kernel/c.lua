@@ -128,8 +128,7 @@ u32 types_first(const struct types *t);
 u32 types_end(const struct types *t);
 u32 types_find(const struct types *t, const char *name, u32 *ids, u32 max);
 struct error *types_parse(const struct types *t, const char *text, u32 *ret);
-void types_each_from(const struct types *t, const char *prefix,
-		     bool (*each)(const char *name, u32 id, void *arg), void *arg);
+struct error *types_list_from(const struct types *t, const char *prefix, u32 most, struct buf *out);
 u32 types_find_variable(const struct types *t, const char *name);
 u32 types_find_function(const struct types *t, const char *name);
 struct error *types_info(const struct types *t, u32 id, struct type_info *ret);

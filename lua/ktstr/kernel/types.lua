@@ -343,24 +343,15 @@ end
 ---@param most integer
 ---@return string[]
 function Set:names(prefix, most)
-  local list, last = {}, nil
-  local each = ffi.cast("bool (*)(const char *, uint32_t, void *)", function(name)
-    -- An error must not pass through C.
-    local text = ffi.string(name)
-    if text:sub(1, #prefix) ~= prefix then
-      return false
-    end
-    if text ~= last then
-      list[#list + 1], last = text, text
-    end
-    return #list < most
+  local list = {}
+  local text = c.text(function(buf)
+    return C.types_list_from(self.handle, prefix, most, buf)
   end)
-  C.types_each_from(self.handle, prefix, each, nil)
-  each:free()
+  for name in text:gmatch "%Z+" do
+    list[#list + 1] = name
+  end
   return list
 end
--- A compiled call must not call back.
-jit.off(Set.names)
 
 --- The type of a global variable, as far as there is one: of per-CPU variables.
 ---@param name string
