@@ -21,10 +21,17 @@ apt_debian_mirror() {
 	printf '%s\n' "${uri:-http://deb.debian.org/debian}"
 }
 
+# Likewise, where the suites called ...-security are.
+apt_security_mirror() {
+	local uri
+	uri=$(apt_system_uris | grep -E '^(https?|ftp|file|copy):.*/debian-security/?$' | head -n 1)
+	printf '%s\n' "${uri:-http://deb.debian.org/debian-security}"
+}
+
 # apt_private DIR SUITE...: prepares DIR; afterwards "${APT_PRIVATE[@]}" are the options that make
 # apt-get and apt-cache use it. Nothing is fetched yet.
 apt_private() {
-	local dir=$1 mirror suite
+	local dir=$1 mirror suite uri
 	shift
 	if [ ! -r "$DEBIAN_KEYRING" ]; then
 		echo "the keys of Debian's archive are missing; install the package" \
@@ -34,7 +41,9 @@ apt_private() {
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" || return 1
 	mirror=$(apt_debian_mirror)
 	for suite; do
-		echo "deb [arch=amd64 signed-by=$DEBIAN_KEYRING] $mirror $suite main"
+		uri=$mirror
+		[[ $suite != *-security ]] || uri=$(apt_security_mirror)
+		echo "deb [arch=amd64 signed-by=$DEBIAN_KEYRING] $uri $suite main"
 	done >"$dir/sources.list"
 	APT_PRIVATE=(
 		-o "Dir::Etc::sourcelist=$dir/sources.list"

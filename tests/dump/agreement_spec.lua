@@ -179,6 +179,70 @@ describe("ktstr.vmcore", function()
   end)
 end)
 
+local function refused(code, f, ...)
+  local ok, e = pcall(f, ...)
+  assert.is_false(ok)
+  assert.equals(code, e.code, tostring(e))
+  return e
+end
+
+describe("what ktstr.vmcore cannot do", function()
+  it("is to look through a kernel that is not the file's", function()
+    if is_missing() then
+      return
+    end
+    for _, kernel in ipairs(require("ktstr.kernels").list()) do
+      if kernel.release ~= core.release then
+        local other = ktstr.vmcore(path, { kernel = kernel.release })
+        refused("unsupported", other.k.symbol, other.k, "init_task")
+        other:close()
+        return
+      end
+    end
+    pending "no other kernel is cached"
+  end)
+
+  it("is to read after it has been closed", function()
+    if is_missing() then
+      return
+    end
+    local other = ktstr.vmcore(path)
+    local task = other.k:task(1)
+    assert.equals(k:task(1).comm, task.comm)
+    other:close()
+    refused("ended", function()
+      return task.comm
+    end)
+    refused("ended", other.k.var, other.k, "jiffies_64")
+  end)
+
+  it("is to open what is no core file, or to guess what is meant", function()
+    if is_missing() then
+      return
+    end
+    refused("format", ktstr.vmcore, path .. ".fields")
+    refused("not-found", ktstr.vmcore, path .. ".none")
+    refused("invalid", ktstr.vmcore, path, { kernal = "7.3" })
+    refused("invalid", ktstr.vmcore)
+    refused("invalid", core.regs, core, core.topology.cpus)
+  end)
+
+  it("is to change the file", function()
+    if is_missing() then
+      return
+    end
+    local other = ktstr.vmcore(path)
+    local task = other.k:task(1)
+    task.comm = "changed"
+    assert.equals("changed", task.comm)
+    assert.equals("init", k:task(1).comm)
+    other:close()
+    other = ktstr.vmcore(path)
+    assert.equals("init", other.k:task(1).comm)
+    other:close()
+  end)
+end)
+
 describe("drgn", function()
   local function answers(kind)
     told = told or ask_drgn()
