@@ -52,8 +52,8 @@ function percpu.measure(k)
   end
 end
 
---- Where a global that is a scalar is read. From 7.x on the addresses of allocated per-CPU memory are those of
---- the image's first zeroed data, too: what is known to be there by its name is read through the direct map.
+--- Where a global that is a scalar is read. From 7.x on the addresses of allocated per-CPU memory are those
+--- of the image's first zeroed data, too: what is known to be there by its name is read by the direct map.
 ---@param k ktstr.Kernel
 ---@param place ffi.cdata* uint64_t
 ---@return ffi.cdata* uint64_t
