@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Samples of a running kernel's memory: a program says which cells to read, a bounded ring keeps what they held.
- * Depends on kernel/view.h, machine/host_time.h. Each scalar is read once, bounds-checked; what cannot be read is absent, never 0.
- * One thread samples, any other may look at the ring. Whoever has got a monitor puts it back; the last one frees it.
+ * Depends on kernel/view.h, machine/host_time.h. Each scalar is read once, bounds-checked; what cannot be read
+ * is absent, never 0. One thread samples, any other may look at the ring. Whoever has got a monitor puts it
+ * back; the last one frees it.
  */
 #ifndef COORDINATOR_MONITOR_H
 #define COORDINATOR_MONITOR_H

@@ -367,7 +367,8 @@ static void store_bytes(u8 *to, const u8 *from, size_t size)
 static struct error *check_span(const struct view *v, u64 address, size_t size)
 {
 	if (size && address > UINT64_MAX - (size - 1))
-		return error_create(ERROR_UNMAPPED, "0x%llx is not mapped: %zu bytes from there leave the address space",
+		return error_create(ERROR_UNMAPPED,
+				    "0x%llx is not mapped: %zu bytes from there leave the address space",
 				    (ull)address, size);
 	return check_use(v);
 }

@@ -32,8 +32,8 @@ struct view *vmcore_view(struct vmcore_file *f);
 const char *vmcore_info(const struct vmcore_file *f);
 u32 vmcore_cpu_count(const struct vmcore_file *f);
 /*
- * NULL: there is no such CPU. Without a note of QEMU's kind, segments are selectors alone, control registers 0; efer and
- * cr8 always are.
+ * NULL: there is no such CPU. Without a note of QEMU's kind, segments are selectors alone, control registers 0;
+ * efer and cr8 always are.
  */
 const struct kvm_regs *vmcore_regs(const struct vmcore_file *f, u32 cpu);
 const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);

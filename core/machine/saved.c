@@ -382,7 +382,7 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 		err = error_create(ERROR_INVALID, "the machine was saved with another topology");
 	// Who looks into it knows where its kernel is.
 	if (!err && !is_same_kernel(&config.kernel, &m->kernel))
-		err = error_create(ERROR_INVALID, "the machine was saved with another kernel, or elsewhere in its memory");
+		err = error_create(ERROR_INVALID, "the machine was saved with its kernel elsewhere, or another");
 	if (!err)
 		err = check_same_cpu(m, &config);
 	if (!err)

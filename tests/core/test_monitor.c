@@ -299,8 +299,8 @@ static void a_program_that_makes_no_sense_is_refused(void **state)
 	struct monitor *m;
 
 	for (u32 i = 0; i < ARRAY_SIZE(wrong); i++)
-		assert_error(monitor_create(&r->view, &program_of_one, &wrong[i].cell, 1, steps, 2, 1, &m), ERROR_INVALID,
-			     wrong[i].message);
+		assert_error(monitor_create(&r->view, &program_of_one, &wrong[i].cell, 1, steps, 2, 1, &m),
+			     ERROR_INVALID, wrong[i].message);
 
 	const struct monitor_cell good = { .cpu = 0, .size = 8 };
 
