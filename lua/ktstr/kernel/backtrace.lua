@@ -251,8 +251,15 @@ local function cpu_start(k, cpu)
   }
 end
 
+local stack_sizes = setmetatable({}, { __mode = "k" }) -- by the kernel's types
+
 local function stack_size(k)
-  return access.has_type(k, "union thread_union") and access.size(k, "union thread_union") or STACK_SIZE
+  local set = access.types(k)
+  if not stack_sizes[set] then
+    stack_sizes[set] = access.has_type(k, "union thread_union") and access.size(k, "union thread_union")
+      or STACK_SIZE
+  end
+  return stack_sizes[set]
 end
 
 local function stack_of(k, task)
