@@ -392,7 +392,7 @@ static void it_is_not_taken_back_to_where_its_kernel_was_elsewhere(void **state)
 
 		assert_non_null(kernel);
 		kernel[8 * i + 2] ^= 0x20;
-		assert_error(machine_rewind(m, &saved), ERROR_INVALID, "with another kernel, or elsewhere");
+		assert_error(machine_rewind(m, &saved), ERROR_INVALID, "with its kernel elsewhere, or another");
 		free(copy);
 	}
 	rewind_and_run(r, m);
