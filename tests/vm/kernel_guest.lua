@@ -4,6 +4,7 @@ local ktstr = require "ktstr"
 local kernel_guest = {}
 
 local TIMEOUT_S = 1800
+kernel_guest.TIMEOUT_S = TIMEOUT_S
 local BOUND_S = 120 -- ends a script that hangs
 
 ---@class tests.KernelGuest
@@ -12,13 +13,19 @@ local BOUND_S = 120 -- ends a script that hangs
 local Guest = {}
 Guest.__index = Guest
 
+--- Of a machine that is there.
+---@param vm ktstr.VM
+---@return tests.KernelGuest
+function kernel_guest.of(vm)
+  return setmetatable({ vm = vm, k = vm.k, programs = {} }, Guest)
+end
+
 --- Boots one, with debugfs mounted.
 ---@param options table for ktstr.boot
 ---@return tests.KernelGuest
 function kernel_guest.boot(options)
   options.timeout = TIMEOUT_S
-  local vm = ktstr.boot(options)
-  local guest = setmetatable({ vm = vm, k = vm.k, programs = {} }, Guest)
+  local guest = kernel_guest.of(ktstr.boot(options))
   guest:sh "[ -e /sys/kernel/debug/sched ] || mount -t debugfs none /sys/kernel/debug"
   return guest
 end

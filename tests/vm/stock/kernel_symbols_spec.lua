@@ -179,10 +179,15 @@ done
 echo 1 >events/kprobes/probe/enable
 ]]
 
+-- What takes long is done with one of them; with the other among what is slow.
 local machines = {
-  { topology = "1n1l1c1t", levels = 4 },
-  { topology = "1n1l2c2t", levels = 5, la57 = true },
+  { topology = "1n1l1c1t", levels = 4, slow = { image = " #slow" } },
+  { topology = "1n1l2c2t", levels = 5, la57 = true, slow = { tracing = " #slow", bpf = " #slow" } },
 }
+
+local function slow(m, what)
+  return m.slow[what] or ""
+end
 
 for _, m in ipairs(machines) do
   describe(("the symbols of a kernel with %s and %d levels"):format(m.topology, m.levels), function()
@@ -207,7 +212,7 @@ for _, m in ipairs(machines) do
       assert.is_true(guest.k._view.slide ~= 0ULL)
     end)
 
-    it("are those of /proc/kallsyms in a machine that is started from an image", function()
+    it("are those of /proc/kallsyms when it is started from an image" .. slow(m, "image"), function()
       local image = guest.vm:save()
       local ok, e = pcall(function()
         local fork = kernel_guest.of(image:boot { timeout = kernel_guest.TIMEOUT_S })
@@ -223,19 +228,27 @@ for _, m in ipairs(machines) do
       end
     end)
 
-    it("are those of ftrace, of kprobes and of modules' start, too", function()
+    it("are those of ftrace, of kprobes and of modules' start, too" .. slow(m, "tracing"), function()
       guest:sh(TRACING)
       local told = compare_live(guest)
       assert.is_true(count(told, "^ftrace_trampoline$") > 0)
       assert.equals(1, count(told, "^kprobe_insn_page$"))
-      assert.equals(1, count(told, "^vxlan_init_module$"))
+      -- Its memory has been given back: whatever is there now has the address.
+      local there = {}
+      for _, symbol in ipairs(told) do
+        if symbol.name ~= "vxlan_init_module" then
+          there[#there + 1] = symbol
+        else
+          assert.is_true(guest.k:symbol(symbol.name) == symbol.place)
+        end
+      end
+      assert.equals(#told - 1, #there)
       guest:frozen(function()
-        check_live(guest.k, told)
+        check_live(guest.k, there)
       end)
-      assert.equals("vxlan_init_module [vxlan]", guest.k:name(guest.k:symbol "vxlan_init_module"))
     end)
 
-    it("are those of BPF programs only as long as these are there", function()
+    it("are those of BPF programs only as long as these are there" .. slow(m, "bpf"), function()
       if no_bpf then
         pending(no_bpf)
         return
@@ -250,11 +263,14 @@ for _, m in ipairs(machines) do
       assert.is_true(#names > 0)
       fixture:stop()
       guest:eventually("the programs' end", function()
-        return count(compare_live(guest), "^bpf_prog_%x+_fx_") == 0
+        for _, name in ipairs(names) do
+          if #guest.k:symbols(name) > 0 then
+            return false
+          end
+        end
+        return true
       end)
-      for _, name in ipairs(names) do
-        assert.same({}, guest.k:symbols(name))
-      end
+      assert.equals(0, count(compare_live(guest), "^bpf_prog_%x+_fx_"))
     end)
   end)
 end
