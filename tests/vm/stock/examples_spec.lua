@@ -19,6 +19,13 @@ describe("docs/examples", function()
     assert.matches("\n  cg_0 +2  SpinWait .-\nPASS\n\n1 passed, 0 failed\n$", r.stdout)
   end)
 
+  it("look.lua shows what runs, and where a task sleeps", function()
+    local r = support.ktstr("script", "docs/examples/look.lua")
+    assert.same({ 0, "" }, { r.status, r.stderr }, r.stdout)
+    assert.matches("^CPU 1 runs .-\n  sh +vruntime %-?%d", r.stdout)
+    assert.matches("\ninit %(pid 1%), .-\n +%d+  0x%x+ +%S+%+0x%x+\n", r.stdout)
+  end)
+
   it("fork.lua starts two machines from a third", function()
     local r = support.ktstr("script", "docs/examples/fork.lua")
     assert.same({ 0, "", "done once\nfork 1\ndone once\nfork 2\n" }, { r.status, r.stderr, r.stdout })
