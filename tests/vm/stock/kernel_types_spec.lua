@@ -3,6 +3,7 @@
 local files = require "ktstr.files"
 local host = require "ktstr.host"
 local kernel_guest = require "tests.vm.kernel_guest"
+local kernels = require "ktstr.kernels"
 local types = require "ktstr.kernel.types"
 
 local NAMED = { "struct task_struct", "struct rq", "struct cfs_rq", "struct sched_entity",
@@ -61,7 +62,7 @@ describe("the types of a kernel", function()
     vm:get("/sys/kernel/btf/vmlinux", copy)
     local blob = files.read(copy)
     os.remove(copy)
-    local kernel = vm.plan.kernel
+    local kernel = kernels.resolve()
     assert.is_true(#blob > 2 ^ 20)
     if kernel.vmlinux then
       assert.is_true(files.read(kernel.vmlinux):find(blob, 1, true) ~= nil)
