@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/interrupt.h"
 #include "coordinator/call.h"
 
@@ -208,8 +209,8 @@ static void *settle_then_interrupt(void *arg)
 	assert_true(call_slot_settle(&s->slot));
 	pthread_kill(main_thread, SIGINT);
 	wait_for_signal();
-	// It has been seen, or is being looked at.
-	for (int i = 0; i < 10000; i++)
+	// It has been seen, or is being looked at. Not for long: a signal that nobody answers ends the process.
+	for (u64 end = clock_now_ns() + 100 * NSEC_PER_MSEC; clock_now_ns() < end;)
 		sched_yield();
 	call_slot_answer(&s->slot, NULL, 5);
 	return NULL;
