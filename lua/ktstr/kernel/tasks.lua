@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local access = require "ktstr.kernel.access"
 local containers = require "ktstr.kernel.containers"
 local idr = require "ktstr.kernel.idr"
+local errors = require "ktstr.errors"
 local walk = require "ktstr.kernel.walk"
 
 local tasks = {}
@@ -168,6 +169,10 @@ end
 ---@param task ktstr.Object any of them
 ---@return fun(): ktstr.Object|nil
 function tasks.threads(k, task)
+  if not task then
+    errors.raise("invalid", "a task expected, and there is none",
+      "k:task(pid) gives nil for a pid that nobody has")
+  end
   return containers.list(k, task.signal.thread_head, TASK, "thread_node")
 end
 

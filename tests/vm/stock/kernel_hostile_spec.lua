@@ -275,7 +275,7 @@ describe("pointers that lead anywhere", function()
     assert.is_true(vm:frozen(WALKS.tasks) > 40)
   end
 
-  it("end each walk with a value or an error, and the next one sees the kernel as it was", function()
+  it("end each walk with a value or an error, and the next one sees the kernel as it was #slow", function()
     try(40)
   end)
 
