@@ -59,6 +59,7 @@ static void look_round(struct vmcore_file *f)
 	for (u32 i = 0; i < vmcore_cpu_count(f); i++)
 		sum ^= (u8)(vmcore_regs(f, i)->rip ^ vmcore_sregs(f, i)->cr3);
 	sum ^= (u8)strlen(vmcore_info(f));
+	(void)sum;
 }
 
 static void open_and_look(const char *path)

@@ -172,7 +172,7 @@ function fake_kernel.new(options)
     view.ranges[i].hva = range[2]
   end
   self.vm = { release = "fake", topology = { cpus = 2 }, machine = { view = function()
-    return view
+    return self.view -- and k holds self so, whose memory it is
   end } }
   local k = kernel.new(self.vm)
   k._image = { path = "/fake/vmlinux", symbols = symbols_of(options and options.zero_based),
