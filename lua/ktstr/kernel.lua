@@ -259,7 +259,7 @@ end
 ---@param name string
 ---@return ktstr.Address
 function Kernel:symbol(name)
-  return address.new(self:_place(self:_symbol(name)))
+  return address.of_symbol(self:_place(self:_symbol(name)))
 end
 
 ---@class ktstr.Symbol
@@ -277,8 +277,8 @@ function Kernel:symbols(name)
   local list = {}
   for _, set in ipairs { self:_ready().symbols, live.symbols(self) } do
     for _, symbol in ipairs(set:find(name)) do
-      list[#list + 1] = { name = symbol.name, address = address.new(self:_place(symbol)), kind = symbol.kind,
-        module = symbol.module }
+      list[#list + 1] = { name = symbol.name, address = address.of_symbol(self:_place(symbol)),
+        kind = symbol.kind, module = symbol.module }
     end
   end
   return list
@@ -323,7 +323,7 @@ end
 function Kernel:object(type, where)
   local one = self._objects[type] or new_object_type(self, type)
   local place = memory.place(self._slot, where)
-  return Object(place, self._slot, one.handle, memory.generation(self._slot), one.origin)
+  return Object(place, memory.slot(self._slot, where), one.handle, memory.generation(self._slot), one.origin)
 end
 
 local function raise_untyped(name)
@@ -342,8 +342,6 @@ local function known_type(set, name)
   end
 end
 
-local SCALARS = { int = true, enum = true, float = true, pointer = true }
-
 local function new_variable(k, name, type)
   local percpu, symbol = require "ktstr.kernel.percpu", k:_symbol(name)
   if percpu.is_symbol(k, symbol) then
@@ -353,11 +351,11 @@ local function new_variable(k, name, type)
   local set = k:_types()
   local resolved = type and values.resolve_type(set, type) or set:variable(name) or known_type(set, name)
     or raise_untyped(name)
-  local d, place = values.describe(nil, nil, resolved, 0, 0, name), k:_place(symbol)
-  if SCALARS[resolved.kind] then
-    place = percpu.scalar_place(k, place)
-  end
-  local one = { place = place, d = d, handle = values.handle(resolved, "plain") }
+  local one = {
+    place = k:_place(symbol),
+    d = values.describe(nil, nil, resolved, 0, 0, name),
+    handle = values.handle(resolved, "plain"),
+  }
   return one, symbol.module == nil -- a module's may go, and another come
 end
 
@@ -379,6 +377,12 @@ local function variable(k, name, type)
   return one
 end
 
+-- What the value is read from, or written to: found by its name, see memory.slot().
+local function named_object(k, one, d)
+  local slot = k._slot
+  return Object(one.place, slot + 1, one.handle, memory.generation(slot), d.origin)
+end
+
 --- A global variable: a number, a string, an object, as obj.field would give it. Its type is known for most
 --- that are of interest; for another it is said. Raises "not-found", "ambiguous", "per-cpu".
 ---   k:var "jiffies_64"     k:var("init_task", "struct task_struct").comm
@@ -388,7 +392,7 @@ end
 function Kernel:var(name, type)
   local one = variable(self, name, type)
   local d, place = one.d, one.place
-  return d.read(Object(place, self._slot, one.handle, memory.generation(self._slot), d.origin), d, place)
+  return d.read(named_object(self, one, d), d, place)
 end
 
 --- Writes a global variable; as obj.field = value.
@@ -398,7 +402,7 @@ end
 function Kernel:set_var(name, value, type)
   local one = variable(self, name, type)
   local d, place = one.d, one.place
-  d.write(Object(place, self._slot, one.handle, memory.generation(self._slot), d.origin), d, place, value)
+  d.write(named_object(self, one, d), d, place, value)
 end
 
 --- One CPU's part of a per-CPU variable, or of what a per-CPU pointer stands for.
@@ -439,11 +443,11 @@ end
 -- --- memory ---
 
 -- What an access belongs to that no object stands for.
-local function context(k)
+local function context(k, where)
   if not k._prepared then
     prepare(k)
   end
-  return Object(1, k._slot, 0, memory.generation(k._slot), 0)
+  return Object(1, memory.slot(k._slot, where), 0, memory.generation(k._slot), 0)
 end
 
 local READ_MAX = 64 * 2 ^ 20
@@ -461,39 +465,39 @@ end
 ---@return string
 function Kernel:read(where, count)
   check_count("k:read", count)
-  return memory.bytes(context(self), nil, memory.place(self._slot, where), count)
+  return memory.bytes(context(self, where), nil, memory.place(self._slot, where), count)
 end
 
 --- One word; 64-bit ones from 2^53 on are uint64_t.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return number|ffi.cdata*
 function Kernel:u64(where)
-  return load.u64(context(self), nil, memory.place(self._slot, where))
+  return load.u64(context(self, where), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u32(where)
-  return load.u32(context(self), nil, memory.place(self._slot, where))
+  return load.u32(context(self, where), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u16(where)
-  return load.u16(context(self), nil, memory.place(self._slot, where))
+  return load.u16(context(self, where), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u8(where)
-  return load.u8(context(self), nil, memory.place(self._slot, where))
+  return load.u8(context(self, where), nil, memory.place(self._slot, where))
 end
 
 --- A word that is an address.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return ktstr.Address
 function Kernel:pointer(where)
-  return address.new(load.word(context(self), nil, memory.place(self._slot, where)))
+  return address.new(load.word(context(self, where), nil, memory.place(self._slot, where)))
 end
 
 local STRING_MAX = 4096
@@ -505,7 +509,7 @@ local STRING_MAX = 4096
 function Kernel:string(where, max)
   max = max or STRING_MAX
   check_count("k:string", max)
-  return memory.string(context(self), nil, memory.place(self._slot, where), max)
+  return memory.string(context(self, where), nil, memory.place(self._slot, where), max)
 end
 
 --- Writes bytes. Of a running machine only a word of 1, 2, 4 or 8 bytes that is aligned, which the guest sees
@@ -517,7 +521,7 @@ function Kernel:write(where, bytes)
     errors.raise("invalid", ("k:write wants the bytes as a string, not as a %s"):format(type(bytes)),
       "obj.field = value writes a number")
   end
-  memory.store_bytes(context(self), nil, memory.place(self._slot, where), bytes)
+  memory.store_bytes(context(self, where), nil, memory.place(self._slot, where), bytes)
 end
 
 --- The guest-physical address of a virtual one. Raises "unmapped".

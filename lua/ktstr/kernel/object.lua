@@ -229,6 +229,9 @@ end
 
 ---@return ktstr.Address
 function methods:address_()
+  if bit.band(self.machine_, 1) ~= 0 then
+    return address.of_symbol(self.place_)
+  end
   return address.new(self.place_)
 end
 

@@ -44,31 +44,12 @@ function percpu.measure(k)
   k._percpu = { first = first.address, last = last.address, moves = first.moves }
   k._area.start = first.moves and first.address + k._view.slide or first.address
   k._area.size = last.address - first.address
+  k._static_area.start, k._static_area.size = k._area.start, k._area.size
   local ok, size = memory.try(chunk_size, k)
   if ok and size and size > 0 and size < 2 ^ 32 then
     k._area.size = size
     k._percpu_known = true
-    k._vars, k._typed_vars = {}, {} -- see percpu.scalar_place()
   end
-end
-
---- Where a global that is a scalar is read. From 7.x on the addresses of allocated per-CPU memory are those
---- of the image's first zeroed data, too: what is known to be there by its name is read by the direct map.
----@param k ktstr.Kernel
----@param place ffi.cdata* uint64_t
----@return ffi.cdata* uint64_t
-function percpu.scalar_place(k, place)
-  local image = k._view.ranges[0]
-  if place - k._area.start < k._area.size and place - image.start < image.size then
-    local gpa = image.gpa + (place - image.start)
-    for i = 1, 2 do
-      local direct = k._view.ranges[i]
-      if gpa - direct.gpa < direct.size then
-        return direct.start + (gpa - direct.gpa)
-      end
-    end
-  end
-  return place
 end
 
 --- Whether a symbol is per-CPU: its address is none of its own.

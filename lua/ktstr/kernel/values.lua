@@ -7,7 +7,7 @@ local known = require "ktstr.kernel.known"
 local memory = require "ktstr.kernel.memory"
 
 local Object = memory.Object
-local load = memory.load
+local load, pointed_slot = memory.load, memory.pointed_slot
 
 local values = {}
 
@@ -88,7 +88,8 @@ local function read_pointer(self, d, place)
   if to == 0ULL then
     return null(self, d)
   end
-  return Object(to, self.machine_, d.handle, memory.generation(self.machine_), d.origin)
+  local slot = pointed_slot(self.machine_)
+  return Object(to, slot, d.handle, memory.generation(slot), d.origin)
 end
 
 local function read_address(self, d, place)
@@ -231,7 +232,7 @@ local function write_pointer(self, d, place, value)
   if not address.is_place(value) then
     refuse_value(d, value, "an address, an object or k.null")
   end
-  if ffi.istype(Object, value) and value.machine_ ~= self.machine_ then
+  if ffi.istype(Object, value) and pointed_slot(value.machine_) ~= pointed_slot(self.machine_) then
     refuse_value(d, value, "of this machine")
   end
   memory.store(self, d, place, 8, address.raw(value))

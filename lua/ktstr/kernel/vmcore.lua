@@ -17,7 +17,7 @@ end
 -- The whole note, from where the kernel keeps it for its own crash.
 local function note_text(k)
   local m = access.memory(k)
-  local note = access.word(m, access.symbol(k, "vmcoreinfo_note"))
+  local note = access.global_word(k, "vmcoreinfo_note")
   if note == access.zero then
     raise_no_info "nothing has filled it"
   end
@@ -38,9 +38,8 @@ function vmcore.info(k)
     end
     return note_text(k)
   end
-  local m = access.memory(k)
-  local data = access.word(m, access.symbol(k, "vmcoreinfo_data"))
-  local size = access.word(m, access.symbol(k, "vmcoreinfo_size"))
+  local data = access.global_word(k, "vmcoreinfo_data")
+  local size = access.global_word(k, "vmcoreinfo_size")
   if data == access.zero or size == 0ULL then
     raise_no_info "nothing has filled it"
   elseif size > INFO_MAX then
