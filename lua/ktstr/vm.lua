@@ -452,7 +452,7 @@ function VM:shutdown()
   self.channel:end_first_moments()
   if not self.channel.ended then
     if self.machine:is_frozen() then
-      pcall(self.machine.thaw, self.machine)
+      errors.try(self.machine.thaw, self.machine)
     end
     local deadline = host.now() + SHUTDOWN_S
     local asked, e = pcall(self.channel.post, self.channel, wire.OP_SHUTDOWN,

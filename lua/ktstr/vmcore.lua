@@ -74,7 +74,7 @@ function vmcore.open(path, given)
         end,
       },
     }
-    local ok, release = pcall(release_of, ffi.string(C.vmcore_info(file)))
+    local ok, release = errors.try(release_of, ffi.string(C.vmcore_info(file)))
     if not ok and not given.kernel then
       error(release, 0)
     end

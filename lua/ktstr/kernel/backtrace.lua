@@ -8,6 +8,7 @@ local address = require "ktstr.kernel.address"
 local c = require "ktstr.kernel.c"
 local current = require "ktstr.kernel.current"
 local errors = require "ktstr.errors"
+local memory = require "ktstr.kernel.memory"
 local modules = require "ktstr.kernel.modules"
 
 local C = ffi.C
@@ -101,8 +102,8 @@ end
 local function text_of(k, module)
   local base, size
   if access.has(k, "struct module", "mem") then
-    local memory = module.mem[0] -- MOD_TEXT
-    base, size = memory.base, memory.size
+    local text = module.mem[0] -- MOD_TEXT
+    base, size = text.base, text.size
   else
     base, size = module.core_layout.base, module.core_layout.text_size
   end
@@ -283,7 +284,7 @@ local function sleeping_start(k, task)
 end
 
 local function of_cpu(k, cpu)
-  local ok, task = pcall(current.task, k, cpu)
+  local ok, task = memory.try(current.task, k, cpu)
   return backtrace_of(k, run(k, cpu_start(k, cpu)), { cpu = cpu, task = ok and task or nil })
 end
 

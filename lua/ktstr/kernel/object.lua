@@ -212,12 +212,9 @@ function methods:has_(path)
       end
       type = type:target()
     else
-      local ok, member = pcall(type.member, type, step)
-      if not ok then
-        if errors.is(member, "not-found") then
-          return false
-        end
-        error(member, 0)
+      local member = type:find_member(step)
+      if not member then
+        return false
       end
       type = member.type
     end

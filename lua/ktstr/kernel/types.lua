@@ -125,6 +125,18 @@ function Type:member(name)
   return member
 end
 
+--- The same, or nil where there is none.
+---@param name string
+---@return ktstr.Member|nil
+function Type:find_member(name)
+  local ok, member = pcall(self.member, self, name)
+  if ok then
+    return member
+  elseif not errors.is(member, "not-found") then
+    error(member, 0)
+  end
+end
+
 --- The names of all members that can be read by name.
 ---@return string[]
 function Type:member_names()

@@ -3,6 +3,7 @@ local access = require "ktstr.kernel.access"
 local address = require "ktstr.kernel.address"
 local current = require "ktstr.kernel.current"
 local errors = require "ktstr.errors"
+local memory = require "ktstr.kernel.memory"
 
 local vmcore = {}
 
@@ -51,7 +52,7 @@ end
 local function pids(vm)
   local list = {}
   for cpu = 0, vm.topology.cpus - 1 do
-    local ok, task = pcall(current.task, vm.k, cpu)
+    local ok, task = memory.try(current.task, vm.k, cpu)
     list[cpu + 1] = ok and task.pid or 0 -- a CPU that the kernel has not brought up runs nothing
   end
   return list

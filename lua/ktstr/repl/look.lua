@@ -62,9 +62,9 @@ function look.place(k, word)
   end
   where = where and add(where, offset)
   if not where then
-    local _, e = pcall(k.symbol, k, base or word)
+    local _, e = errors.try(k.symbol, k, base or word)
     errors.raise("not-found", ("'%s' is neither a symbol nor an address"):format(word),
-      errors.is(e) and e.hint or nil)
+      e.hint)
   end
   return cpu and k:per_cpu(where, tonumber(cpu)) or where
 end
