@@ -68,6 +68,7 @@ function kernel.new(vm)
     _vars = {}, -- by name
     _typed_vars = {}, -- by the type that was said, and name
     _objects = {},
+    _guests = {}, -- sets of types that are not the image's, but of which there are objects
     _offsets = {},
     _percpu_vars = {}, -- likewise
     _typed_percpu_vars = {},
@@ -309,7 +310,7 @@ end
 -- --- objects ---
 
 local function new_object_type(k, type)
-  local resolved = values.resolve_type(k:_types(), type)
+  local resolved = values.resolve_type(k:_types(), type, k)
   local one = { handle = values.handle(resolved, "pointed"), origin = memory.origin(resolved.name) }
   k._objects[type] = one
   return one
@@ -349,7 +350,7 @@ local function new_variable(k, name, type)
       ("k:per_cpu(\"%s\", cpu)"):format(name))
   end
   local set = k:_types()
-  local resolved = type and values.resolve_type(set, type) or set:variable(name) or known_type(set, name)
+  local resolved = type and values.resolve_type(set, type, k) or set:variable(name) or known_type(set, name)
     or raise_untyped(name)
   local one = {
     place = k:_place(symbol),

@@ -11,9 +11,6 @@ local load = memory.load
 
 local access = {}
 
--- By set of types: "struct rq" and a member's path to what was found.
-local offsets = setmetatable({}, { __mode = "k" })
-
 --- The types of a kernel.
 ---@param k ktstr.Kernel
 ---@return ktstr.TypeSet
@@ -26,7 +23,7 @@ end
 ---@param type string|ktstr.Type
 ---@return ktstr.Type
 function access.type(k, type)
-  return values.resolve_type(access.types(k), type)
+  return values.resolve_type(access.types(k), type, k)
 end
 
 ---@param k ktstr.Kernel
@@ -36,13 +33,13 @@ function access.has_type(k, type)
   return access.types(k):find(type) ~= nil
 end
 
--- Kept: a member is looked for by its name in C.
+-- Kept, with the type: a member is looked for by its name in C.
 local function found_once(k, type, path, find)
   type = access.type(k, type)
-  local known = offsets[type]
+  local known = type.offsets
   if not known then
     known = {}
-    offsets[type] = known
+    type.offsets = known
   end
   if known[path] == nil then
     known[path] = find(type, path)

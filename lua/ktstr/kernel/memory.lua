@@ -115,6 +115,7 @@ end
 local function raise_ended()
   errors.raise("ended", "the machine has ended, and its memory with it")
 end
+memory.raise_ended = raise_ended
 
 --- The generation that what is made now belongs to. Raises "ended".
 ---@param slot integer

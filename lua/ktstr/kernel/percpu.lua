@@ -117,7 +117,7 @@ local function new_variable(k, name, type_name)
     raise_not_percpu(name)
   end
   local set = k:_types()
-  local type = type_name and values.resolve_type(set, type_name) or set:variable(name)
+  local type = type_name and values.resolve_type(set, type_name, k) or set:variable(name)
     or raise_untyped(name)
   local d = values.describe(nil, nil, type, 0, 0, name)
   return { place = k:_place(symbol), d = d, handle = values.handle(type, "plain"), origin = d.origin }
@@ -165,7 +165,7 @@ function percpu.get(k, what, cpu, type_name)
   end
   local place = memory.place(k._slot, what)
   check_percpu(k, place)
-  local type_of = type_name and values.resolve_type(k:_types(), type_name)
+  local type_of = type_name and values.resolve_type(k:_types(), type_name, k)
   if ffi.istype(Object, what) then
     type_of = type_of or what:type_()
     return Object(place + offset, k._slot, values.handle(type_of, "pointed"), generation, what.origin_)

@@ -216,7 +216,7 @@ function types.set(handle, base)
     base = base,
     by_id = {},
     by_name = {},
-    containers = {}, -- what objects keep of container_of_
+    containers = setmetatable({}, { __mode = "k" }), -- what objects keep of container_of_; by type
   }, Set)
 end
 
