@@ -1,7 +1,9 @@
 -- vm.k over a kernel made by hand: symbols, globals, per-CPU memory, names, addresses.
 local address = require "ktstr.kernel.address"
+local btf = require "tests.lua.btf"
 local fake_kernel = require "tests.lua.fake_kernel"
 local errors = require "ktstr.errors"
+local types = require "ktstr.kernel.types"
 
 local DIRECT, IMAGE = fake_kernel.DIRECT, fake_kernel.IMAGE
 
@@ -334,6 +336,34 @@ describe("a name", function()
     refused("not-found", function()
       return k.types["struct twin#1"]
     end)
+  end)
+
+  it("of several types that ends in digits does, too", function()
+    local b = btf.new()
+    local u32 = b:int("unsigned int", 4)
+    b:struct("v2", 4, { { "left", u32, 0 } })
+    b:struct("v2", 8, { { "right", u32, 0 } })
+    local set = types.from_blob(b:blob())
+    for _, name in ipairs { "struct v2", "struct v2 *", "struct v2 [2]" } do
+      local e = refused("ambiguous", set.get, set, name)
+      assert.matches("2 types 'struct v2': struct v2#%d+ %(4 bytes: left%); struct v2#%d+ %(8", e.message)
+      refused("ambiguous", set.find, set, name)
+    end
+  end)
+
+  it("of no type is found to be none, but what is no name is refused", function()
+    local set = k._image.types
+    for _, name in ipairs { "struct tsk", "struct tsk *", "tsk", "const struct tsk **", "struct tsk [2]",
+      "struct", "struct pair x" } do
+      assert.is_nil(set:find(name))
+      refused("not-found", set.get, set, name)
+    end
+    for _, name in ipairs { "", "*", "struct pair [x]", "struct pair ]", "int (*)(void)", false } do
+      refused("invalid", set.find, set, name)
+    end
+    assert.equal("unsigned int", set:find("unsigned int").name)
+    assert.equal("void *", set:find("void *").name)
+    assert.equal("struct pair **", set:find(" struct  pair **").name)
   end)
 
   it("of no type raises, with the nearest", function()
