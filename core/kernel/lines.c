@@ -38,7 +38,7 @@ static bool drop_component(char *path, size_t *length)
 
 	while (at && path[at - 1] != '/')
 		at--;
-	if (at == *length || !strncmp(path + at, "..", 3))
+	if (at == *length || !strcmp(path + at, ".."))
 		return false;
 	*length = at > 1 ? at - 1 : at;
 	path[*length] = 0;
