@@ -54,15 +54,18 @@ end
 ---@field timeout number|nil
 ---@field freeze_limit number
 ---@field console string|fun(line: string)|nil
+---@field vmlinux string|nil
 
 --- Of the options of a boot or a restore.
----@param given { timeout: number|false|nil, freeze_limit: number|nil, console: string|fun(line: string)|nil }
+---@param given { timeout: number|false|nil, freeze_limit: number|nil, console: string|fun(line: string)|nil,
+---  vmlinux: string|nil }
 ---@return ktstr.Session
 function start.session(given)
   return {
     timeout = given.timeout == nil and DEFAULT_TIMEOUT_S or given.timeout or nil,
     freeze_limit = given.freeze_limit or DEFAULT_FREEZE_LIMIT_S,
     console = given.console,
+    vmlinux = given.vmlinux and require("ktstr.kernels").vmlinux(given.vmlinux),
   }
 end
 
@@ -75,6 +78,7 @@ end
 function start.machine(session, make, fields, before)
   local sink = console_sink(session.console)
   fields.timeout, fields.freeze_limit = session.timeout, session.freeze_limit
+  fields.vmlinux = session.vmlinux
   local self = vm.new(make(session.timeout), fields)
   if sink then
     self.channel:watch_console(sink)

@@ -50,6 +50,7 @@ function vm.new(machine, fields)
     timeout = fields.timeout,
     freeze_limit = fields.freeze_limit,
     plan = fields.plan,
+    vmlinux = fields.vmlinux,
     warm = fields.warm or false,
     channel = channel.new(machine),
   }, VM)

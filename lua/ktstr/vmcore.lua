@@ -35,6 +35,7 @@ end
 
 local rules = {
   kernel = { "string" },
+  vmlinux = { "string" },
 }
 
 local function release_of(info)
@@ -52,7 +53,8 @@ end
 ---   local core = ktstr.vmcore "hung.core"
 ---   print(core.k:task(1).comm)
 ---@param path string
----@param given { kernel: string|nil }|nil kernel: as for ktstr.boot; nil: the cached one of its release
+---@param given { kernel: string|nil, vmlinux: string|nil }|nil kernel: as for ktstr.boot; nil: the cached one
+---  of its release. vmlinux: as for ktstr.boot
 ---@return ktstr.Vmcore
 function vmcore.open(path, given)
   if type(path) ~= "string" then
@@ -67,6 +69,7 @@ function vmcore.open(path, given)
     local self = {
       path = path,
       file = file,
+      vmlinux = kernels.vmlinux(given.vmlinux),
       topology = { cpus = C.vmcore_cpu_count(file) },
       machine = {
         view = function()

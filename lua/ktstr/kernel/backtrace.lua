@@ -8,6 +8,7 @@ local address = require "ktstr.kernel.address"
 local c = require "ktstr.kernel.c"
 local current = require "ktstr.kernel.current"
 local errors = require "ktstr.errors"
+local lines = require "ktstr.kernel.lines"
 local memory = require "ktstr.kernel.memory"
 local modules = require "ktstr.kernel.modules"
 
@@ -34,6 +35,7 @@ local Result = ffi.typeof "struct unwind_result"
 ---@field regs ktstr.Address|nil of the struct pt_regs, when it was interrupted here
 ---@field interrupted boolean by an interrupt or an exception; false: it called the frame before
 ---@field guessed boolean by the frame pointer: no unwind table covers what it called
+---@field source ktstr.SourceLine|nil where a vmlinux with DWARF is to be had (k:line); of a call the call's
 
 ---@class ktstr.Backtrace : ktstr.Frame[] the innermost first; tostring() is a line for each
 ---@field task ktstr.Object|nil whose stack it is; nil: a CPU's that the kernel does not know yet
@@ -199,6 +201,12 @@ local function frame_of(k, raw)
   }
 end
 
+-- Of a call the address within it: the next instruction may be another line's.
+local function code_of(frame)
+  local at = address.raw(frame.address)
+  return frame.interrupted and at or at - 1
+end
+
 local Backtrace = {}
 Backtrace.__index = Backtrace
 
@@ -208,17 +216,20 @@ local function head(self)
 end
 
 function Backtrace:__tostring()
-  local lines = { head(self) }
+  local shown = { head(self) }
   for i, frame in ipairs(self) do
-    lines[#lines + 1] = ("%3d  %s  %s%s%s"):format(i, tostring(frame.address), frame.guessed and "? " or "",
+    shown[#shown + 1] = ("%3d  %s  %s%s%s"):format(i, tostring(frame.address), frame.guessed and "? " or "",
       frame.name, frame.interrupted and i > 1 and "  (interrupted)" or "")
+    for _, line in ipairs(lines.text(frame.source)) do
+      shown[#shown + 1] = "       " .. line
+    end
   end
   if self.user then
-    lines[#lines + 1] = "     user mode" .. (self.user_ip and " at " .. tostring(self.user_ip) or "")
+    shown[#shown + 1] = "     user mode" .. (self.user_ip and " at " .. tostring(self.user_ip) or "")
   elseif not self.whole then
-    lines[#lines + 1] = "     ends here: " .. self.ending
+    shown[#shown + 1] = "     ends here: " .. self.ending
   end
-  return table.concat(lines, "\n")
+  return table.concat(shown, "\n")
 end
 
 local function backtrace_of(k, result, fields)
@@ -226,8 +237,9 @@ local function backtrace_of(k, result, fields)
   if fields.task then
     fields.pid, fields.comm = fields.task.pid, fields.task.comm
   end
+  local frame_type = lines.late(k, code_of)
   for i = 0, result.count - 1 do
-    fields[i + 1] = frame_of(k, result.frames[i])
+    fields[i + 1] = setmetatable(frame_of(k, result.frames[i]), frame_type)
   end
   fields.user = ending == C.UNWIND_USER
   fields.whole = fields.user or ending == C.UNWIND_BOTTOM

@@ -275,6 +275,20 @@ u32 disassembler_run(struct disassembler *d, const void *bytes, size_t size, u64
 		     struct instruction *ret, u32 max);
 ]],
 
+  ["kernel/lines.h"] = [[
+enum { LINE_PLACES = 32 };
+struct line_place {
+	const char *function;
+	const char *file;
+	u32 line;
+	u32 column;
+};
+struct lines;
+struct error *lines_open(const char *path, const void *build_id, size_t build_id_size, struct lines **ret);
+void lines_close(struct lines *l);
+struct error *lines_find(struct lines *l, u64 address, struct line_place *places, u32 *count);
+]],
+
   ["coordinator/monitor.h"] = [[
 struct monitor_step {
 	u64 offset;
@@ -329,7 +343,7 @@ const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
   "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h",
-  "kernel/vmcore_file.h", "coordinator/monitor.h" }
+  "kernel/lines.h", "kernel/vmcore_file.h", "coordinator/monitor.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then

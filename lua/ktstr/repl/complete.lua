@@ -20,6 +20,7 @@ local ARGUMENTS = {
   object = { "type" },
   enum = { "enum" },
   disassemble = { "code" },
+  line = { "code" },
   list = { nil, "type", "member" },
   hlist = { nil, "type", "member" },
   llist = { nil, "type", "member" },
