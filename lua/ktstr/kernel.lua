@@ -152,7 +152,7 @@ end
 
 local function prepare(k)
   if k._view.memory == nil then
-    errors.raise("ended", "the machine has ended, and its memory with it")
+    memory.raise_ended(k._slot)
   end
   if not k._image then
     local image = require("ktstr.kernel.image").of(k._vm)

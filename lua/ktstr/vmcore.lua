@@ -111,6 +111,10 @@ function Vmcore:regs(cpu)
     ffi.string(C.vmcore_sregs(self.file, cpu), SREGS_SIZE))
 end
 
+function Vmcore:_ended_error(doing)
+  return errors.new("ended", ("the core file %s has been closed (%s)"):format(self.path, doing))
+end
+
 --- Gives its memory back now rather than when the collector comes; what is read afterwards raises "ended".
 function Vmcore:close()
   C.vmcore_end(self.file)

@@ -446,6 +446,39 @@ describe("an object's life", function()
     refused("ended", k.u64, k, TASK)
   end)
 
+  it("that has ended says how its machine did", function()
+    local task = k:object("struct task", TASK)
+    fake:thaw()
+    local hot = k:object("struct task", TASK)
+    fake:finish()
+    local result = { exit_reason = "Timeout" }
+    function fake.vm:_ended_error(doing)
+      assert.equal(fake.vm, self)
+      return errors.new("timeout", "its time was up: " .. doing, nil, { result = result })
+    end
+    for _, f in ipairs { function()
+      return task.pid
+    end, function()
+      return hot.comm
+    end, function()
+      hot.pid = 1
+    end, function()
+      return k:u64(TASK)
+    end, function()
+      return k:read(TASK, 100)
+    end, function()
+      return k:string(TASK)
+    end, function()
+      k._prepared = false
+      return k:symbol "init_task"
+    end } do
+      local e = refused("ended", f)
+      assert.equal("its time was up: asked for its memory", e.message)
+      assert.equal(result, e.result)
+    end
+    assert.matches("its time was up", tostring(hot), 1, true)
+  end)
+
   it("is over when its machine has been collected", function()
     local task = k:object("struct task", TASK)
     fake, k = nil, nil -- luacheck: ignore

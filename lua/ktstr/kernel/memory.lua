@@ -112,10 +112,16 @@ end
 
 -- --- what cannot be read ---
 
-local function raise_ended()
-  errors.raise("ended", "the machine has ended, and its memory with it")
+--- Raises "ended", with how that came where the machine's handle is still there.
+---@param slot integer
+function memory.raise_ended(slot)
+  local k = kernels[slot]
+  local e = k and k._vm._ended_error and k._vm:_ended_error "asked for its memory"
+    or errors.new("ended", "the machine has ended, and its memory with it")
+  e.code = "ended" -- also when its time was up, which is no failure of who looks
+  error(e, 0)
 end
-memory.raise_ended = raise_ended
+local raise_ended = memory.raise_ended
 
 --- The generation that what is made now belongs to. Raises "ended".
 ---@param slot integer
@@ -123,7 +129,7 @@ memory.raise_ended = raise_ended
 function memory.generation(slot)
   local view = views[slot]
   if not view then
-    return raise_ended()
+    return raise_ended(slot)
   end
   if view.frozen ~= 0 then
     return view.generation
@@ -167,7 +173,7 @@ end
 local function check(self, d, a)
   local view = views[self.machine_]
   if not view or view.memory == nil then
-    raise_ended()
+    raise_ended(self.machine_)
   end
   if self.generation_ ~= 0 and self.generation_ ~= view.generation then
     raise_stale(name_of(self, d))
@@ -219,6 +225,9 @@ local SMALL = 0x1000000ULL
 local function fail(err, self, d, a)
   local ok, e = pcall(c.check, err)
   assert(not ok)
+  if errors.is(e, "ended") then
+    raise_ended(self.machine_)
+  end
   if errors.is(e, "unmapped") or errors.is(e, "invalid") then
     e.message = ("%s: %s"):format(name_of(self, d), e.message)
     if errors.is(e, "unmapped") and a < SMALL then

@@ -24,7 +24,7 @@ local methods = {}
 object.methods = methods
 
 local function handle_of(self)
-  return handles[self.handle_] or memory.raise_ended()
+  return handles[self.handle_] or memory.raise_ended(self.machine_)
 end
 
 local function type_of(self)
