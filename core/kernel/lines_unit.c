@@ -256,9 +256,14 @@ struct error *line_unit_find(struct line_unit *u, Dwarf *dwarf, u64 address, str
 	Dwarf_Die function, calls[LINE_PLACES - 1];
 	Dwarf_Files *files = NULL;
 	u32 inlined = 0;
-	struct error *err = find_row(u, address, &places[0]);
 
 	*count = 0;
+	// What is between functions would seem to be of the last line of the one before. Assembly may have none.
+	if (!span && dwarf_srclang(&u->die) != DW_LANG_Mips_Assembler)
+		return NULL;
+
+	struct error *err = find_row(u, address, &places[0]);
+
 	// Line 0 is code of no line: the compiler's own.
 	if (err || !places[0].file || !places[0].line)
 		return err;
