@@ -16,7 +16,7 @@ local NOTES_MAX = 64 * 1024
 local NT_GNU_BUILD_ID = 3
 local ENVIRONMENT = "KTSTR_VMLINUX"
 
----@class ktstr.SourceLine tostring() is "kernel/sched/core.c:6763", and where that is inlined
+---@class ktstr.SourceLine tostring() is "kernel/sched/core.c:6763", and the outermost call that inlined it
 ---@field file string of the kernel's tree: "kernel/sched/core.c"; what is elsewhere by its whole path
 ---@field line integer
 ---@field column integer|nil
@@ -34,11 +34,8 @@ function SourceLine:__tostring()
   if #self.inlined == 0 then
     return place(self)
   end
-  local calls = {}
-  for i, call in ipairs(self.inlined) do
-    calls[i] = place(call)
-  end
-  return ("%s (%s, inlined at %s)"):format(place(self), self.name or "?", table.concat(calls, ", "))
+  -- Some are inlined ten deep: the ends are what fits a line.
+  return ("%s (%s, inlined at %s)"):format(place(self), self.name or "?", place(self.inlined[#self.inlined]))
 end
 
 -- --- which build ---
