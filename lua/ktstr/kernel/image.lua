@@ -261,7 +261,7 @@ local function store(entry, one)
     trim(entry:match "^(.*)/")
   end)
   if not ok then
-    pcall(files.remove, temporary)
+    try(files.remove, temporary)
     warn(entry, "the kernel's symbols and types are not kept for the next run: %s", tostring(e))
   end
 end
