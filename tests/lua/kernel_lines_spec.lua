@@ -258,6 +258,72 @@ describe("what is shown with lines", function()
       "code" }, shown)
   end)
 
+  -- A CPU was interrupted in one function, which two others have called: found by the frame pointer.
+  local function put_stack(fake)
+    local stack = fake_kernel.DIRECT + 0x3000
+    local function put(at, caller, code)
+      fake:put(stack + at, "uint64_t", stack + caller)
+      fake:put(stack + at + 8, "uint64_t", SCHEDULE + code)
+    end
+    put(0x10, 0x40, 9)
+    put(0x40, 0x80, 5)
+    fake.vm.regs = function()
+      return { rip = SCHEDULE + 9, rsp = stack, rbp = stack + 0x10, cs = { selector = 0x10 }, rax = 0ULL,
+        rdx = 0ULL, rdi = 0ULL, r10 = 0ULL, r13 = 0ULL }
+    end
+  end
+
+  it("is a backtrace: of a call the line is the call's, not that after it", function()
+    local k, fake = machine(OWN)
+    fake.vm.vmlinux = tree .. "/vmlinux"
+    put_stack(fake)
+    local trace = k:backtrace(0)
+    assert.equal(9, trace[1].source.line)
+    assert.equal("pick", trace[2].source.name)
+    assert.equal(8, trace[2].source.inlined[1].line)
+    assert.equal(7, trace[3].source.line)
+    local shown = {}
+    for line in tostring(trace):gmatch "[^\n]+" do
+      shown[#shown + 1] = line:match "^       (kernel.*)"
+    end
+    assert.same({ "kernel/core.c:9", "kernel/core.c:3 (pick, inlined)", "kernel/core.c:8",
+      "kernel/core.c:7" }, shown)
+  end)
+
+  it("is what the commands of the prompt print", function()
+    local commands = require "ktstr.repl.commands"
+    require "ktstr.repl.memory_commands"
+    require "ktstr.repl.task_commands"
+    local k, fake = machine(OWN)
+    fake.vm.vmlinux = tree .. "/vmlinux"
+    put_stack(fake)
+    fake.vm.is_frozen = function()
+      return true
+    end
+    local session = {
+      kernel = function()
+        return k
+      end,
+      machine = function()
+        return fake.vm
+      end,
+    }
+    local function run(line)
+      local command, arguments = commands.parse(line, {})
+      return command.run(session, unpack(arguments))
+    end
+    assert.equal(bit.tohex(SCHEDULE) .. " (T) schedule  kernel/core.c:7", run "sym schedule")
+    assert.matches("schedule%+0x6  kernel/core.c:3 %(pick, inlined at kernel/core.c:8%)$",
+      run("sym " .. bit.tohex(SCHEDULE + 6)))
+    assert.equal(bit.tohex(IMAGE + 0x1000) .. " (D) init_task", run "sym init_task")
+    local shown = {}
+    for line in run("bt -c 0"):gmatch "[^\n]+" do
+      shown[#shown + 1] = line:match "^    (kernel.*)"
+    end
+    assert.same({ "kernel/core.c:9", "kernel/core.c:3 (pick, inlined)", "kernel/core.c:8",
+      "kernel/core.c:7" }, shown)
+  end)
+
   it("does without where the file is of no use", function()
     local k, fake = machine(OWN)
     fake.vm.vmlinux = tree .. "/other"

@@ -243,6 +243,12 @@ function lines.beside(k, at)
   end
 end
 
+--- Opens the kernel's file, where there is one: for who is about to ask while a machine is frozen.
+---@param k ktstr.Kernel
+function lines.prepare(k)
+  lines.beside(k, 0ULL)
+end
+
 --- A metatable for things that have a field `source`, looked up when it is first asked for. The kernel is not
 --- held by it: what is kept of an ended machine has the lines that it was asked for before.
 ---@param k ktstr.Kernel

@@ -9,10 +9,14 @@ local look = {}
 --- CPU that runs are not to be had. A running machine is frozen for the moment.
 ---@param session ktstr.ReplSession
 ---@param f fun(k: ktstr.Kernel): string|nil
+---@param before fun(k: ktstr.Kernel)|nil called before the machine is stopped: for what takes time
 ---@return string|nil
-function look.still(session, f)
+function look.still(session, f, before)
   local vm, k = session:machine(), session:kernel()
   k:symbols "_text" -- symbols and types are read before the machine is stopped, not meanwhile
+  if before then
+    before(k)
+  end
   if vm:is_frozen() then
     return f(k)
   end

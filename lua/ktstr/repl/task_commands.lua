@@ -185,7 +185,7 @@ DWARF (docs/kernel.md, "Source lines") the line of the call is below it, after t
     end
     return look.still(session, function(k)
       return bt(k, what, cpu)
-    end)
+    end, source_lines.prepare)
   end,
 }
 
