@@ -11,6 +11,7 @@ local errors = require "ktstr.errors"
 local lines = require "ktstr.kernel.lines"
 local memory = require "ktstr.kernel.memory"
 local modules = require "ktstr.kernel.modules"
+local traced = require "ktstr.kernel.traced"
 
 local C = ffi.C
 local has_flag = bit.band
@@ -35,6 +36,7 @@ local Result = ffi.typeof "struct unwind_result"
 ---@field regs ktstr.Address|nil of the struct pt_regs, when it was interrupted here
 ---@field interrupted boolean by an interrupt or an exception; false: it called the frame before
 ---@field guessed boolean by the frame pointer: no unwind table covers what it called
+---@field traced boolean tracing (a function graph, a return probe) sees what it called return, before it does
 ---@field source ktstr.SourceLine|nil where a vmlinux with DWARF is to be had (k:line); of a call the call's
 
 ---@class ktstr.Backtrace : ktstr.Frame[] the innermost first; tostring() is a line for each
@@ -139,8 +141,8 @@ local function uncovered(result)
   return result["end"] == C.UNWIND_NO_TABLE and result.at or nil
 end
 
--- stacks: NULL for any.
-local function run(k, start, stacks)
+-- stacks: NULL for any. task: whose calls they are, as far as that is known.
+local function run(k, start, stacks, task)
   local known = {}
   local own = image_table(k)
   if own then
@@ -148,12 +150,14 @@ local function run(k, start, stacks)
   end
   local result = Result()
   local tried = {}
+  local trampolines, trampoline_count, returns, return_count = traced.returns(k, task)
   while true do
     local tables = Tables(#known + 1)
     for i, one in ipairs(known) do
       tables[i - 1].orc, tables[i - 1].slide = one.orc, one.slide
     end
-    local unwind = Unwind(k._view, tables, #known, stacks and 1 or 0, stacks)
+    local unwind = Unwind(k._view, tables, #known, stacks and 1 or 0, stacks, trampolines, returns,
+      trampoline_count, return_count)
     C.unwind_stack(unwind, start, result)
     -- Modules' tables are read when they are first needed: most backtraces need none.
     local at = uncovered(result)
@@ -198,6 +202,7 @@ local function frame_of(k, raw)
     regs = optional(raw.regs),
     interrupted = not is_return,
     guessed = has_flag(raw.flags, C.UNWIND_GUESSED) ~= 0,
+    traced = has_flag(raw.flags, C.UNWIND_TRACED) ~= 0,
   }
 end
 
@@ -219,7 +224,7 @@ function Backtrace:__tostring()
   local shown = { head(self) }
   for i, frame in ipairs(self) do
     shown[#shown + 1] = ("%3d  %s  %s%s%s"):format(i, tostring(frame.address), frame.guessed and "? " or "",
-      frame.name, frame.interrupted and i > 1 and "  (interrupted)" or "")
+      frame.name, frame.interrupted and i > 1 and "  (interrupted)" or frame.traced and "  (traced)" or "")
     for _, line in ipairs(lines.text(frame.source)) do
       shown[#shown + 1] = "       " .. line
     end
@@ -297,7 +302,8 @@ end
 
 local function of_cpu(k, cpu)
   local ok, task = memory.try(current.task, k, cpu)
-  return backtrace_of(k, run(k, cpu_start(k, cpu)), { cpu = cpu, task = ok and task or nil })
+  task = ok and task or nil
+  return backtrace_of(k, run(k, cpu_start(k, cpu), nil, task), { cpu = cpu, task = task })
 end
 
 -- Whether the walk came by this stack. A CPU that is between two tasks is still the one's, on the other's.
@@ -319,12 +325,12 @@ local function of_task(k, task)
   if task.on_cpu ~= 0 then
     local cpu = k:task_cpu(task)
     local start = cpu_start(k, cpu)
-    local result = run(k, start)
+    local result = run(k, start, nil, task)
     if (start.user and current.task(k, cpu) == task) or came_by(result, stack) then
       return backtrace_of(k, result, { cpu = cpu, task = task })
     end
   end
-  return backtrace_of(k, run(k, sleeping_start(k, task), stack), { task = task })
+  return backtrace_of(k, run(k, sleeping_start(k, task), stack, task), { task = task })
 end
 
 --- The calls that a task or a CPU is in, the innermost first. A CPU, and so a task that runs, is asked for

@@ -212,6 +212,7 @@ enum unwind_flags {
 	UNWIND_RETURN = 1 << 0,
 	UNWIND_SIGNAL = 1 << 1,
 	UNWIND_GUESSED = 1 << 2,
+	UNWIND_TRACED = 1 << 3,
 };
 struct unwind_frame {
 	u64 address;
@@ -230,6 +231,10 @@ enum unwind_end {
 	UNWIND_NO_STACK,
 	UNWIND_UNMAPPED,
 	UNWIND_LOOP,
+	UNWIND_REPLACED,
+};
+struct unwind_return {
+	u64 at, address;
 };
 struct unwind_start {
 	u64 ip, sp, bp;
@@ -244,6 +249,9 @@ struct unwind {
 	u32 table_count;
 	u32 stack_count;
 	const struct unwind_stack *stacks;
+	const u64 *trampolines;
+	const struct unwind_return *returns;
+	u32 trampoline_count, return_count;
 };
 struct unwind_result {
 	u32 count;
