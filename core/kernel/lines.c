@@ -23,6 +23,7 @@ struct lines {
 	Dwarf *dwarf;
 	u64 lowest; /* address of its code */
 	char root[LINE_PATH]; /* of the kernel's tree, with the last slash; or "" */
+	char directory[LINE_PATH]; /* it was built in, where names were made relative */
 	struct span_table units; /* all of them */
 	struct line_unit *kept[UNITS_KEPT];
 	u32 kept_count;
@@ -89,7 +90,12 @@ static void find_root(struct lines *l, Dwarf_Die *unit)
 
 	if (length < sizeof(LANDMARK) - 1 || strcmp(name + length - (sizeof(LANDMARK) - 1), LANDMARK) != 0)
 		return;
-	line_path_put(line_unit_directory(unit), name, l->root);
+
+	const char *directory = line_unit_directory(unit);
+
+	line_path_put(directory, name, l->root);
+	if (directory && directory[0] != '/')
+		line_path_put(NULL, directory, l->directory);
 	length = strlen(l->root);
 	if (length < sizeof(LANDMARK) - 1)
 		return;
@@ -104,14 +110,26 @@ static bool is_below(const char *file, const char *directory)
 	return !strncmp(file, directory, length) && file[length] == '/';
 }
 
+/* Some assemblers were not told so: the length of what compilers have left out of names in this unit's directory. */
+static size_t left_out(const struct lines *l, const char *directory)
+{
+	size_t whole = strlen(directory), part = strlen(l->directory);
+
+	if (!part || whole <= part || directory[whole - part - 1] != '/')
+		return 0;
+	return strcmp(directory + whole - part, l->directory) ? 0 : whole - part;
+}
+
 static const char *put_file(const struct lines *l, const char *directory, const char *file, char out[LINE_PATH])
 {
-	size_t root = strlen(l->root);
+	size_t root = strlen(l->root), prefix = directory ? left_out(l, directory) : 0;
 
 	if (!file)
 		return "?";
 	line_path_put(directory && is_below(file, directory) ? NULL : directory, file, out);
-	return root && !strncmp(out, l->root, root) ? out + root : out;
+	if (root && !strncmp(out, l->root, root))
+		return out + root;
+	return prefix && !strncmp(out, directory, prefix) ? out + prefix : out;
 }
 
 /* --- opening --- */

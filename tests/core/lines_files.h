@@ -25,6 +25,7 @@ enum {
 	LINE_OUTER = 9,
 	LINE_PLAIN = 14,
 	LINE_INIT = 4,
+	LINE_ASSEMBLER = 2,
 	MANY = 40, /* source files, more than are kept */
 	DAMAGES = 1500,
 	COMMAND_MAX = 4096,
@@ -145,7 +146,8 @@ static inline const char *compile_from(struct tree *t, const char *directory, co
 
 	snprintf(t->out, sizeof(t->out), "%s/vmlinux", t->path);
 	snprintf(text, sizeof(text),
-		 "cd %s/%s && gcc " CODE_FLAGS " " LINK_FLAGS " %s %skernel/sched/made.c %sinit/main.c %s/lib/bare.o -o %s",
+		 "cd %s/%s && gcc " CODE_FLAGS " " LINK_FLAGS
+		 " %s %skernel/sched/made.c %sinit/main.c %s/lib/bare.o -o %s",
 		 t->path, directory, flags, prefix, prefix, t->path, t->out);
 	run_command(text);
 	return t->out;
@@ -154,6 +156,17 @@ static inline const char *compile_from(struct tree *t, const char *directory, co
 static inline const char *compile(struct tree *t, const char *flags)
 {
 	return compile_from(t, ".", "", flags);
+}
+
+/* Of C, not of assembly, names are relative to the tree. */
+static inline const char *compile_mapped(struct tree *t)
+{
+	char text[COMMAND_MAX], flags[256];
+
+	snprintf(text, sizeof(text), "cd %s/build/deep && gcc -g -c ../../lib/bare.S -o ../../lib/debug.o", t->path);
+	run_command(text);
+	snprintf(flags, sizeof(flags), "-gdwarf-5 -fdebug-prefix-map=%s/= ../../lib/debug.o -Wl,-z,muldefs", t->path);
+	return compile_from(t, "build/deep", "../../", flags);
 }
 
 static inline const char *compile_object(struct tree *t)
@@ -178,7 +191,8 @@ static inline const char *compile_many(struct tree *t, u32 count)
 		write_all(text, source, strlen(source));
 	}
 	snprintf(t->out, sizeof(t->out), "%s/vmlinux", t->path);
-	snprintf(text, sizeof(text), "cd %s/many && gcc " CODE_FLAGS " " LINK_FLAGS " -g many_*.c -o %s", t->path, t->out);
+	snprintf(text, sizeof(text), "cd %s/many && gcc " CODE_FLAGS " " LINK_FLAGS " -g many_*.c -o %s", t->path,
+		 t->out);
 	run_command(text);
 	return t->out;
 }

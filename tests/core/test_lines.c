@@ -101,6 +101,24 @@ static void a_tree_elsewhere_is_found_by_its_init(void **state)
 	check_all(compile_from(*state, ".", "kernel/../", "-gdwarf-5"));
 }
 
+/* As Debian's 6.1 is: what the compiler leaves out of names the assembler does not. */
+static void a_tree_whose_place_is_left_out_is_the_assemblers_too(void **state)
+{
+	const char *path = compile_mapped(*state);
+	struct line_place places[LINE_PLACES];
+	u32 count;
+
+	check_all(path);
+
+	struct lines *l = opened(path);
+
+	assert_no_error(lines_find(l, label(path, "in_assembler"), places, &count));
+	assert_int_equal(count, 1);
+	assert_string_equal(places[0].file, "lib/bare.S");
+	assert_int_equal(places[0].line, LINE_ASSEMBLER);
+	lines_close(l);
+}
+
 static void an_address_of_no_line_has_none(void **state)
 {
 	const char *path = compile(*state, "-gdwarf-5");
@@ -238,6 +256,7 @@ int main(void)
 		cmocka_unit_test(lines_and_inlined_calls_are_found),
 		cmocka_unit_test(what_has_no_column_says_0),
 		cmocka_unit_test(a_tree_elsewhere_is_found_by_its_init),
+		cmocka_unit_test(a_tree_whose_place_is_left_out_is_the_assemblers_too),
 		cmocka_unit_test(an_address_of_no_line_has_none),
 		cmocka_unit_test(many_files_are_read_again),
 		cmocka_unit_test(another_build_is_refused),
