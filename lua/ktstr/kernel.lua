@@ -255,12 +255,18 @@ function Kernel:_symbol(name, wanted)
   return list[1]
 end
 
+-- Of a module only a per-CPU variable can lie where per-CPU addresses do: its symbol is one of these.
+local function address_of(k, symbol)
+  local place = k:_place(symbol)
+  return symbol.module and address.new(place) or address.of_symbol(place)
+end
+
 --- The address of a symbol in the kernel that runs: the image's, or where that has none of the name a
 --- module's, a BPF program's. Raises "not-found", "ambiguous" (and lists them).
 ---@param name string
 ---@return ktstr.Address
 function Kernel:symbol(name)
-  return address.of_symbol(self:_place(self:_symbol(name)))
+  return address_of(self, self:_symbol(name))
 end
 
 ---@class ktstr.Symbol
@@ -278,8 +284,8 @@ function Kernel:symbols(name)
   local list = {}
   for _, set in ipairs { self:_ready().symbols, live.symbols(self) } do
     for _, symbol in ipairs(set:find(name)) do
-      list[#list + 1] = { name = symbol.name, address = address.of_symbol(self:_place(symbol)),
-        kind = symbol.kind, module = symbol.module }
+      list[#list + 1] = { name = symbol.name, address = address_of(self, symbol), kind = symbol.kind,
+        module = symbol.module }
     end
   end
   return list
@@ -354,6 +360,7 @@ local function new_variable(k, name, type)
     or raise_untyped(name)
   local one = {
     place = k:_place(symbol),
+    slot = memory.slot(k._slot, address_of(k, symbol)),
     d = values.describe(nil, nil, resolved, 0, 0, name),
     handle = values.handle(resolved, "plain"),
   }
@@ -380,8 +387,7 @@ end
 
 -- What the value is read from, or written to: found by its name, see memory.slot().
 local function named_object(k, one, d)
-  local slot = k._slot
-  return Object(one.place, slot + 1, one.handle, memory.generation(slot), d.origin)
+  return Object(one.place, one.slot, one.handle, memory.generation(k._slot), d.origin)
 end
 
 --- A global variable: a number, a string, an object, as obj.field would give it. Its type is known for most
