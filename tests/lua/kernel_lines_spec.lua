@@ -109,6 +109,20 @@ describe("k:line", function()
     refused("invalid", "not an address", k.line, k, {})
   end)
 
+  it("takes no object of another machine, nor one from before a thaw; nor does k:disassemble", function()
+    local k, fake = machine(OWN)
+    fake.vm.vmlinux = tree .. "/vmlinux"
+    local other, old = machine(OWN):object("struct task", SCHEDULE), k:object("struct task", SCHEDULE)
+    assert.equal(7, k:line(old).line)
+    for _, f in ipairs { k.line, k.disassemble } do
+      refused("invalid", "of another machine", f, k, other)
+    end
+    fake:thaw()
+    for _, f in ipairs { k.line, k.disassemble } do
+      refused("stale", "has run since", f, k, old)
+    end
+  end)
+
   it("says what is inlined there, and where", function()
     local k, fake = machine(OWN)
     fake.vm.vmlinux = tree .. "/vmlinux"

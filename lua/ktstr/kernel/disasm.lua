@@ -100,7 +100,8 @@ local function code_at(k, at, size)
 end
 
 --- Instructions from an address on, as the guest has them in memory now: kernels change their own code.
---- Raises "unmapped", "not-found" and "ambiguous" for a name, "unsupported" where libcapstone is missing.
+--- Raises "unmapped", "not-found" and "ambiguous" for a name, "invalid" and "stale" for an object,
+--- "unsupported" where libcapstone is missing.
 ---@param k ktstr.Kernel
 ---@param where string|ktstr.Address|ktstr.Object|number a function's name, or an address
 ---@param count integer|nil instructions; nil: 10
@@ -111,7 +112,7 @@ function disasm.disassemble(k, where, count)
     errors.raise("invalid", ("k:disassemble gives 1 to %d instructions, not %s"):format(MOST,
       tostring(count)))
   end
-  local at = type(where) == "string" and access.symbol(k, where) or address.raw(where)
+  local at = type(where) == "string" and access.symbol(k, where) or access.place(k, where)
   local bytes = code_at(k, at, count * LONGEST)
   local raw = ffi.new("struct instruction[?]", count)
   local list, instruction_type = {}, lines.late(k, code_of)

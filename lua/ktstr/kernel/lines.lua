@@ -213,13 +213,13 @@ end
 --- put it. Of an address that a call returns to, the call's line is that of the byte before. nil, and why,
 --- where there is no such file, or no line: of modules there is none. Raises "not-found", "unsupported" (no
 --- DWARF, another build) and "format" for a file that was named, "format" for one that is damaged;
---- "not-found" and "ambiguous" for a function's name.
+--- "not-found" and "ambiguous" for a function's name; "invalid" and "stale" for an object.
 ---   print(k:line "schedule")     --> kernel/sched/core.c:7367
 ---@param k ktstr.Kernel
 ---@param where string|ktstr.Address|ktstr.Object|number a function's name, or an address
 ---@return ktstr.SourceLine|nil, string|nil
 function lines.line(k, where)
-  return line_at(k, type(where) == "string" and access.symbol(k, where) or address.raw(where))
+  return line_at(k, type(where) == "string" and access.symbol(k, where) or access.place(k, where))
 end
 
 local told = {}
