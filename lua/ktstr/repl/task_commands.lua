@@ -108,8 +108,9 @@ commands.add {
 -- --- bt ---
 
 local function frame_line(i, frame)
+  local note = frame.interrupted and i > 1 and "  (interrupted)" or frame.traced and "  (traced)" or ""
   return ("%3s [%s] %s%s at %s%s"):format("#" .. i - 1, look.hex(frame.sp), frame.guessed and "? " or "",
-    frame.name, look.hex(frame.address), frame.interrupted and i > 1 and "  (interrupted)" or "")
+    frame.name, look.hex(frame.address), note)
 end
 
 -- The calls of a task, or of a CPU that runs a task or none.
@@ -174,7 +175,8 @@ Without an argument, or with -a: what each CPU was doing. all: every task. A fra
 
   #N [its stack pointer] function+offset at address
 
-with the address that the call returns to; "(interrupted)" is where an interrupt or an exception came in, and
+with the address that the call returns to; "(interrupted)" is where an interrupt or an exception came in,
+"(traced)" where the function graph tracer or a return probe has put its own in the place of that address, and
 '?' a frame that was found by the frame pointer, for want of an unwind table. Where there is a vmlinux with
 DWARF (docs/kernel.md, "Source lines") the line of the call is below it, after those of what was inlined.]],
   most = 2,
