@@ -36,6 +36,7 @@ struct walk {
 	u64 ax, dx, di, r10, r13;
 	bool has_all; /* these are known */
 	bool returns;
+	bool entered; /* ip is a function's first instruction */
 	bool traced;
 	u64 regs;
 	struct extent extents[UNWIND_SWITCHES + 1];
@@ -288,8 +289,9 @@ static bool guess(struct walk *w, const struct orc_entry *entry)
 /*
  * A function without a table: as if it had a frame pointer. One that is not there at all has just been called; so may
  * have been what a CPU was stopped in, if it is one of the kernel's few instructions that push nothing (thunks).
+ * At its first instruction there is nothing to guess.
  */
-static bool step_guess(struct walk *w)
+static bool step_guess(struct walk *w, bool *guessed)
 {
 	static const struct orc_entry framed = {
 		.type = ORC_CALL, .sp_reg = ORC_BP, .sp_offset = 16, .bp_reg = ORC_PREV_SP, .bp_offset = -16
@@ -298,7 +300,11 @@ static bool step_guess(struct walk *w)
 	bool stopped = w->result->count == 1 && !w->returns, found = false;
 	u64 from = w->ip;
 
-	if (is_code(from))
+	if (w->entered && stopped) {
+		found = guess(w, &called);
+		*guessed = !found;
+	}
+	if (!found && !w->traced && is_code(from))
 		found = guess(w, &framed);
 	if (!found && !w->traced && (!is_code(from) || stopped))
 		found = guess(w, &called);
@@ -316,7 +322,7 @@ static bool step(struct walk *w, bool *guessed)
 	w->traced = false;
 	*guessed = !is_code(w->ip) || !find_entry(w, &entry);
 	if (*guessed)
-		return step_guess(w);
+		return step_guess(w, guessed);
 	if (entry.type == ORC_END)
 		return end(w, UNWIND_BOTTOM, 0);
 	if (!find_sp(w, &entry, &sp))
@@ -352,6 +358,7 @@ void unwind_stack(const struct unwind *u, const struct unwind_start *start, stru
 		.r13 = start->r13,
 		.has_all = start->has_all,
 		.returns = start->returns,
+		.entered = start->entered,
 		.extents = { { start->sp, start->sp } },
 		.extent_count = 1,
 	};

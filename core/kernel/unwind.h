@@ -69,6 +69,7 @@ struct unwind_start {
 	bool has_all;
 	bool user; /* the CPU is in user mode */
 	bool returns; /* ip is a return address: that of a task which gave its CPU away */
+	bool entered; /* ip is a function's first instruction: sp is where it returns to, tables or not */
 };
 
 struct unwind {

@@ -414,6 +414,19 @@ static void what_a_cpu_was_stopped_in_may_just_have_been_called(void **state)
 	expect_end(result, 3, UNWIND_NO_TABLE, RUN + HOLE + 1);
 }
 
+static void what_a_cpu_was_stopped_in_at_its_first_instruction_was_called(void **state)
+{
+	struct rig *r = *state;
+	u64 sp = TASK_STACK + 0x1000, frame = TASK_STACK + 0x1100;
+	const struct unwind_start thunk = { .ip = RUN + HOLE, .sp = sp, .bp = frame, .entered = true };
+
+	/* Whatever the frame pointer's register holds. */
+	put(r, frame + 8, RUN + LEAF + 1);
+	put(r, sp, RUN + PUSHED + 5);
+	unwind_stack(&r->unwind, &thunk, &r->result);
+	expect_frame(&r->result, 1, RUN + PUSHED + 5, UNWIND_RETURN);
+}
+
 static void a_module_has_its_own_table(void **state)
 {
 	struct rig *r = *state;
@@ -532,6 +545,7 @@ int main(void)
 		TEST(a_guess_that_leads_nowhere_ends_it),
 		TEST(a_call_of_nothing_is_gone_back_from),
 		TEST(what_a_cpu_was_stopped_in_may_just_have_been_called),
+		TEST(what_a_cpu_was_stopped_in_at_its_first_instruction_was_called),
 		TEST(a_module_has_its_own_table),
 		TEST(a_register_is_known_from_a_stopped_cpu_or_from_an_interrupt),
 		TEST(a_cpu_in_user_mode_has_no_calls_in_the_kernel),

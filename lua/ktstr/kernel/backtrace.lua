@@ -259,6 +259,13 @@ end
 
 -- --- where it begins ---
 
+-- Whether a function of the image begins there. Tables say nothing about the first instruction of thunks.
+local function is_first(k, ip)
+  local place = ip - k._view.slide
+  local symbol = k:_ready().symbols:at(place)
+  return symbol ~= nil and symbol.address == place
+end
+
 local function cpu_start(k, cpu)
   local regs = k._vm:regs(cpu)
   return Start {
@@ -266,6 +273,7 @@ local function cpu_start(k, cpu)
     ax = regs.rax, dx = regs.rdx, di = regs.rdi, r10 = regs.r10, r13 = regs.r13,
     has_all = true,
     user = has_flag(regs.cs.selector, USER_MODE) == USER_MODE,
+    entered = is_first(k, regs.rip),
   }
 end
 

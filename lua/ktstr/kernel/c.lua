@@ -242,6 +242,7 @@ struct unwind_start {
 	bool has_all;
 	bool user;
 	bool returns;
+	bool entered;
 };
 struct unwind {
 	const struct view *view;
