@@ -53,7 +53,7 @@ enum unwind_end {
 	UNWIND_NO_STACK, /* `at` is no stack pointer, or on no stack of these */
 	UNWIND_UNMAPPED, /* no memory at `at` */
 	UNWIND_LOOP, /* the stack pointer went back, to `at` */
-	UNWIND_REPLACED, /* tracing has put its own return address, `at`, on the stack; nothing says in place of which */
+	UNWIND_REPLACED, /* the return address, `at`, is tracing's own; nothing says which it has replaced */
 };
 
 /* Of a return address that tracing has replaced: where on the stack it was, and what. */
