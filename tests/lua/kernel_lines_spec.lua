@@ -338,23 +338,45 @@ describe("what is shown with lines", function()
       "kernel/core.c:7" }, shown)
   end)
 
-  it("does without where the file is of no use", function()
-    local k, fake = machine(OWN)
-    fake.vm.vmlinux = tree .. "/other"
+  -- What f writes to stderr, piece by piece.
+  local function warnings(f)
     local written = {}
     local stderr = io.stderr
     -- luacheck: push ignore 122
     io.stderr = { write = function(_, ...)
       written[#written + 1] = table.concat { ... }
     end }
-    local ok, e = pcall(function()
-      assert.is_nil(lines.beside(k, SCHEDULE))
-      assert.is_nil(lines.beside(k, SCHEDULE))
-    end)
+    local ok, e = pcall(f)
     io.stderr = stderr
     -- luacheck: pop
     assert(ok, e)
+    return written
+  end
+
+  it("does without where the file is of no use", function()
+    local k, fake = machine(OWN)
+    fake.vm.vmlinux = tree .. "/other"
+    local written = warnings(function()
+      assert.is_nil(lines.beside(k, SCHEDULE))
+      assert.is_nil(lines.beside(k, SCHEDULE))
+    end)
     assert.equal(1, #written)
     assert.matches("no source lines: .*of another build", written[1])
+  end)
+
+  it("of an ended machine has those that it was asked for before, and is no matter for a warning", function()
+    for _, is_asked in ipairs { false, true } do
+      local k, fake = machine(OWN)
+      fake.vm.vmlinux = tree .. "/vmlinux"
+      put_stack(fake)
+      local trace = k:backtrace(0)
+      assert.equal(is_asked and 9 or nil, is_asked and trace[1].source.line or nil)
+      fake:finish()
+      local text
+      assert.same({}, warnings(function()
+        text = tostring(trace)
+      end))
+      assert.equal(is_asked, text:find("kernel/core.c:9", 1, true) ~= nil)
+    end
   end)
 end)

@@ -236,7 +236,8 @@ function lines.beside(k, at)
   elseif not errors.is(found) or errors.is(found, "interrupted") or errors.is(found, "freeze-limit") then
     error(found, 0)
   end
-  if not told[found.message] then
+  -- What is left of a machine that has ended is shown as it is: nothing is wrong with any file.
+  if found.code ~= "ended" and not told[found.message] then
     told[found.message] = true
     io.stdout:flush()
     io.stderr:write("ktstr: warning: no source lines: ", tostring(found), "\n")
