@@ -227,8 +227,8 @@ static struct error *find_calls(Dwarf_Die *function, u64 address, Dwarf_Die call
 	return left < 0 ? line_damage() : NULL;
 }
 
-/* The row of the line table; its file is NULL where there is none. */
-static struct error *find_row(struct line_unit *u, u64 address, struct raw_place *ret)
+/* The row of the line table, and where it begins; its file is NULL where there is none. */
+static struct error *find_row(struct line_unit *u, u64 address, struct raw_place *ret, Dwarf_Addr *start)
 {
 	Dwarf_Lines *lines;
 	size_t count;
@@ -244,9 +244,21 @@ static struct error *find_row(struct line_unit *u, u64 address, struct raw_place
 	if (!line)
 		return NULL;
 	ret->file = dwarf_linesrc(line, NULL, NULL);
-	if (!ret->file || dwarf_lineno(line, &ret->line) || dwarf_linecol(line, &ret->column))
+	if (!ret->file || dwarf_lineno(line, &ret->line) || dwarf_linecol(line, &ret->column) ||
+	    dwarf_lineaddr(line, start))
 		return line_damage();
 	return NULL;
+}
+
+/*
+ * What is between functions would seem to be of the last line of the one before, whose row begins in it or right at its
+ * end. But there are functions of which only the lines are known: in assembly, and those that gcc found to be the same
+ * as others.
+ */
+static bool follows_function(struct line_unit *u, u64 row)
+{
+	return dwarf_srclang(&u->die) != DW_LANG_Mips_Assembler &&
+	       (span_table_find(&u->functions, row) || span_table_find(&u->functions, row - 1));
 }
 
 struct error *line_unit_find(struct line_unit *u, Dwarf *dwarf, u64 address, struct raw_place places[LINE_PLACES],
@@ -255,18 +267,18 @@ struct error *line_unit_find(struct line_unit *u, Dwarf *dwarf, u64 address, str
 	const struct span *span = span_table_find(&u->functions, address);
 	Dwarf_Die function, calls[LINE_PLACES - 1];
 	Dwarf_Files *files = NULL;
+	Dwarf_Addr start = 0;
 	u32 inlined = 0;
 
 	*count = 0;
-	// What is between functions would seem to be of the last line of the one before. Assembly may have none.
-	if (!span && dwarf_srclang(&u->die) != DW_LANG_Mips_Assembler)
-		return NULL;
 
-	struct error *err = find_row(u, address, &places[0]);
+	struct error *err = find_row(u, address, &places[0], &start);
 
 	// Line 0 is code of no line: the compiler's own.
 	if (err || !places[0].file || !places[0].line)
 		return err;
+	if (!span && follows_function(u, start))
+		return NULL;
 	if (span) {
 		if (!dwarf_offdie(dwarf, span->die, &function))
 			return line_damage();

@@ -26,6 +26,7 @@ enum {
 	LINE_PLAIN = 14,
 	LINE_INIT = 4,
 	LINE_ASSEMBLER = 2,
+	LINE_BARE = 77,
 	MANY = 40, /* source files, more than are kept */
 	DAMAGES = 1500,
 	COMMAND_MAX = 4096,
@@ -63,6 +64,19 @@ static const char *const tree_sources[][2] = {
 			 "{\n"
 			 "	asm volatile(\".globl in_init\\nin_init: nop\");\n"
 			 "}\n" },
+	// Code with a line, but of no function that its debugging information tells of.
+	{ "kernel/bare.c", "int before(int x);\n"
+			   "int before(int x)\n"
+			   "{\n"
+			   "	return x;\n"
+			   "}\n"
+			   "asm(\".globl in_gap, in_bare\\n\"\n"
+			   "    \"nop; in_gap: nop; in_bare: .loc 1 77 2; nop; nop\");\n"
+			   "int after(int x);\n"
+			   "int after(int x)\n"
+			   "{\n"
+			   "	return x + 1;\n"
+			   "}\n" },
 	{ "lib/bare.S", ".globl in_assembler\n"
 			"in_assembler: nop\n"
 			".section .note.GNU-stack,\"\",@progbits\n" },

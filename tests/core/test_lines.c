@@ -135,6 +135,32 @@ static void an_address_of_no_line_has_none(void **state)
 	lines_close(l);
 }
 
+/* As functions are that gcc has made of others with the same code, and weak ones of top-level assembly. */
+static void code_of_no_known_function_has_its_line_but_a_gap_has_none(void **state)
+{
+	static const char *const kinds[] = { "-gdwarf-4", "-gdwarf-5" };
+
+	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct line_place places[LINE_PLACES];
+		char flags[64];
+		u32 count;
+
+		snprintf(flags, sizeof(flags), "%s -fno-toplevel-reorder kernel/bare.c", kinds[i]);
+
+		const char *path = compile(*state, flags);
+		struct lines *l = opened(path);
+
+		for (u64 at = 0; at < 2; at++) {
+			assert_no_error(lines_find(l, label(path, "in_bare") + at, places, &count));
+			assert_int_equal(count, 1);
+			assert_place(&places[0], "", "kernel/bare.c", LINE_BARE);
+		}
+		assert_no_error(lines_find(l, label(path, "in_gap"), places, &count));
+		assert_int_equal(count, 0);
+		lines_close(l);
+	}
+}
+
 /* More source files than are kept at a time, asked for round and round: each answer is the right one. */
 static void many_files_are_read_again(void **state)
 {
@@ -258,6 +284,7 @@ int main(void)
 		cmocka_unit_test(a_tree_elsewhere_is_found_by_its_init),
 		cmocka_unit_test(a_tree_whose_place_is_left_out_is_the_assemblers_too),
 		cmocka_unit_test(an_address_of_no_line_has_none),
+		cmocka_unit_test(code_of_no_known_function_has_its_line_but_a_gap_has_none),
 		cmocka_unit_test(many_files_are_read_again),
 		cmocka_unit_test(another_build_is_refused),
 		cmocka_unit_test(what_is_no_vmlinux_with_dwarf_is_refused),
