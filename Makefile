@@ -202,7 +202,8 @@ check-all: setup
 	@$(AGAIN) kernels KERNELS="$(ALL_KERNELS)"
 	@$(AGAIN) bpf-if-possible
 	@BUILD=$(BUILD) ALL_KERNELS="$(ALL_KERNELS)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-tests lint core \
-		asan ubsan tsan tiny-asan tiny-ubsan tiny-tsan fuzz lua tiny tiny-long helper stock-all stock-long stock-execs dump
+		asan ubsan tsan tiny-asan tiny-ubsan tiny-tsan fuzz lua lua-collect tiny tiny-long helper stock-all stock-long stock-execs \
+		dump
 
 ## check-core: the tests that need neither a machine nor Lua
 check-core:

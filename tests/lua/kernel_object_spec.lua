@@ -606,7 +606,7 @@ describe("compiled loops", function()
     assert.equal(expected, compiled(sum))
   end)
 
-  it("follow pointers, and index arrays", function()
+  it("follow pointers, and index arrays #compiled", function()
     for i = 0, 999 do
       fake:put(DIRECT + i * 256 + 8, "uint64_t", DIRECT + (i + 1) * 256)
       fake:put(DIRECT + i * 256, "int32_t", i)

@@ -128,7 +128,7 @@ describe("what is typed", function()
     assert.matches("^nil\n", (select(2, converse { "error()" })))
   end)
 
-  it("is never compiled, nor is what it defines", function()
+  it("is never compiled, nor is what it defines #compiled", function()
     local chunk = evaluate.parse("local n = 0 for i = 1, 1000 do n = n + i end return jit.util and n", _G)
     local compiled = {}
     local function watch(what)

@@ -180,7 +180,9 @@ end
 local Places = ffi.typeof "struct line_place[32]"
 local Count = ffi.typeof "uint32_t[1]"
 
-local function source_line(raw, inlined)
+-- An element is no more than a reference into its array, which has to be held until all of it has been read.
+local function source_line(places, i, inlined)
+  local raw = places[i]
   local name = ffi.string(raw["function"])
   return setmetatable({
     file = ffi.string(raw.file),
@@ -203,9 +205,9 @@ local function line_at(k, at)
   end
   local calls = {}
   for i = 1, count[0] - 1 do
-    calls[i] = source_line(places[i], {})
+    calls[i] = source_line(places, i, {})
   end
-  return source_line(places[0], calls)
+  return source_line(places, 0, calls)
 end
 
 --- The source line that the code at an address was made of, by a vmlinux with DWARF: the one that was named
