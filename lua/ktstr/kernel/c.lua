@@ -150,6 +150,10 @@ struct view_range {
 	u8 *hva;
 };
 enum { VIEW_RANGES = 3 };
+struct view_segment {
+	u64 address, size;
+	const u8 *data;
+};
 struct view {
 	const struct guest_memory *memory;
 	u32 generation;
@@ -160,6 +164,9 @@ struct view {
 	const u32 *expirations_now;
 	u64 slide;
 	struct view_range ranges[VIEW_RANGES];
+	const struct view_segment *segments;
+	u32 segment_count;
+	u32 recorded;
 };
 struct view_place {
 	u64 gpa;
@@ -167,6 +174,7 @@ struct view_place {
 	u64 left;
 	u32 page_shift;
 };
+void view_init_recorded(struct view *v, const struct view_segment *segments, u32 count, u64 slide);
 struct error *view_set_root(struct view *v, u64 address);
 struct error *view_set_direct_map(struct view *v, u64 start);
 struct error *view_translate(const struct view *v, u64 root, u64 address, bool walk,
@@ -311,6 +319,90 @@ struct monitor_cpu {
 };
 ]],
 
+  ["capture/record.h"] = [[
+struct record {
+	u32 users;
+	u32 segment_count;
+	struct view_segment *segments;
+	u8 *data;
+	u64 capacity, size;
+	struct buf notes;
+	u32 steps;
+	u32 plan_id;
+	u64 spent_ns;
+	u64 slide;
+};
+struct record *record_get(struct record *r);
+void record_put(struct record *r);
+void record_open_view(const struct record *r, struct view *ret);
+]],
+
+  ["capture/plan.h"] = [[
+enum plan_kind {
+	PLAN_AT,
+	PLAN_COPY,
+	PLAN_COPY_SIZED,
+	PLAN_FOLLOW,
+	PLAN_PER_CPU,
+	PLAN_ARRAY,
+	PLAN_ARRAY_SIZED,
+	PLAN_LIST,
+	PLAN_CHAIN,
+	PLAN_RBTREE,
+	PLAN_XARRAY,
+	PLAN_SET,
+	PLAN_LOAD,
+	PLAN_IF,
+	PLAN_IF_TEXT,
+	PLAN_KINDS,
+};
+enum plan_flags {
+	PLAN_ONE = 1 << 0,
+	PLAN_SUFFIX = 1 << 1,
+	PLAN_ONCE = 1 << 2,
+};
+enum {
+	PLAN_MAGIC = 0x4e504b54,
+	PLAN_REGISTERS = 8,
+	PLAN_DEPTH = 32,
+	PLAN_OPS_MAX = 1 << 16,
+	PLAN_TEXT_MAX = 4 << 20,
+	PLAN_CPUS_MAX = 4096,
+	PLAN_BYTES_MAX = 256 << 20,
+	PLAN_COPY_MAX = 16 << 20,
+	PLAN_NAME_MAX = 256,
+	PLAN_NOTES_MAX = 512,
+};
+struct plan_header {
+	u32 magic;
+	u32 ops;
+	u32 text_size;
+	u32 cpus;
+	u64 percpu_offsets;
+	u64 percpu_unset;
+	u64 max_bytes;
+	u64 max_ns;
+	u32 max_steps;
+	u32 id;
+};
+struct plan_op {
+	u8 kind;
+	u8 flags;
+	u8 reg, reg2;
+	u32 below;
+	u32 path;
+	u32 limit;
+	u64 a, b, c;
+};
+struct plan;
+struct error *plan_create(const void *bytes, size_t size, struct plan **ret);
+void plan_put(struct plan *p);
+struct plan_run;
+struct error *plan_run_create(struct plan *p, u64 expected, struct plan_run **ret);
+void plan_run_execute(struct plan_run *run, const struct view *view);
+struct error *plan_run_finish(struct plan_run *run, struct record **ret);
+]],
+
   ["kernel/vmcore_file.h"] = [[
 struct vmcore_file;
 struct kvm_regs;
@@ -329,7 +421,7 @@ const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
   "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h",
-  "kernel/vmcore_file.h", "coordinator/monitor.h" }
+  "kernel/vmcore_file.h", "capture/record.h", "capture/plan.h", "coordinator/monitor.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then
