@@ -1,4 +1,5 @@
 -- t:expect(value, "label"): one statement about a value. A failed one is recorded, and the test goes on.
+local exact = require "ktstr.exact"
 local options = require "ktstr.options"
 
 ---@class ktstr.Expectation
@@ -9,11 +10,17 @@ Expectation.__index = Expectation
 
 local expect = {}
 
+--- A value that brings statements of its own, as a series does, has those instead: __expect of its metatable.
 ---@param value any
----@param label string
+---@param label string|nil
 ---@param record fun(finding: ktstr.Finding)
 ---@return ktstr.Expectation
 function expect.new(value, label, record)
+  local own = type(value) == "table" and getmetatable(value)
+  if type(own) == "table" and own.__expect then
+    return own.__expect(value, label and tostring(label), record)
+  end
+  label = tostring(label or "value")
   return setmetatable({ value = value, label = label, record = record }, Expectation)
 end
 
@@ -34,6 +41,23 @@ local function note(self, status, expected)
   return status == "pass"
 end
 
+local NEVER = 0 / 0 -- what no comparison holds for
+
+-- Kernel integers of 64 bits by their value; what else can be compared (addresses), as it is.
+local function order(value, limit)
+  if exact.is(value) and exact.is(limit) then
+    return exact.order(value, limit) or NEVER
+  end
+  return value < limit and -1 or value <= limit and 0 or 1
+end
+
+local function is_equal(value, other)
+  if exact.is(value) and exact.is(other) then
+    return exact.order(value, other) == 0
+  end
+  return value == other
+end
+
 -- A number is needed: nothing there is inconclusive, NaN and other types fail.
 local function compare(self, expected, good)
   if self.value == nil then
@@ -49,7 +73,7 @@ end
 ---@return boolean
 function Expectation:at_most(limit)
   return compare(self, "at most " .. tostring(limit), function(v)
-    return v <= limit
+    return order(v, limit) <= 0
   end)
 end
 
@@ -57,7 +81,7 @@ end
 ---@return boolean
 function Expectation:at_least(limit)
   return compare(self, "at least " .. tostring(limit), function(v)
-    return v >= limit
+    return order(v, limit) >= 0
   end)
 end
 
@@ -65,7 +89,7 @@ end
 ---@return boolean
 function Expectation:less_than(limit)
   return compare(self, "less than " .. tostring(limit), function(v)
-    return v < limit
+    return order(v, limit) < 0
   end)
 end
 
@@ -73,7 +97,7 @@ end
 ---@return boolean
 function Expectation:greater_than(limit)
   return compare(self, "greater than " .. tostring(limit), function(v)
-    return v > limit
+    return order(v, limit) > 0
   end)
 end
 
@@ -83,20 +107,20 @@ end
 ---@return boolean
 function Expectation:between(low, high)
   return compare(self, ("between %s and %s"):format(tostring(low), tostring(high)), function(v)
-    return v >= low and v <= high
+    return order(v, low) >= 0 and order(v, high) <= 0
   end)
 end
 
 ---@param other any
 ---@return boolean
 function Expectation:equals(other)
-  return note(self, self.value == other and "pass" or "fail", options.show(other))
+  return note(self, is_equal(self.value, other) and "pass" or "fail", options.show(other))
 end
 
 ---@param other any
 ---@return boolean
 function Expectation:not_equals(other)
-  return note(self, self.value ~= other and self.value == self.value and "pass" or "fail",
+  return note(self, not is_equal(self.value, other) and self.value == self.value and "pass" or "fail",
     "anything but " .. options.show(other))
 end
 

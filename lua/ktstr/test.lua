@@ -128,12 +128,13 @@ local function record(t, finding)
   end
 end
 
---- A statement about a value: t:expect(n, "tasks on the runqueue"):at_most(4)
+--- A statement about a value: t:expect(n, "tasks on the runqueue"):at_most(4); or about a series, with the
+--- statements that it has itself: t:expect(switches):nondecreasing()
 ---@param value any
----@param label string what it is, for the report
+---@param label string|nil what it is, for the report
 ---@return ktstr.Expectation
 function T:expect(value, label)
-  return expect.new(value, tostring(label or "value"), function(finding)
+  return expect.new(value, label, function(finding)
     record(self, finding)
   end)
 end
