@@ -201,6 +201,25 @@ describe("t:expect", function()
       t:expect(nil, "x"):at_most(10)
     end).status)
   end)
+
+  it("takes a series, whose course is judged like any value", function()
+    local function verdict(...)
+      local list = {}
+      for i, value in ipairs { ... } do
+        list[i] = { i, value ~= "gone" and value or nil }
+      end
+      return outcome(function(t)
+        t:expect(ktstr.series(list, nil, "switches"), "CPU 0"):nondecreasing()
+      end)
+    end
+    local passed, failed = verdict(1, "gone", 3), verdict(1, "gone", 0)
+    assert.equals("pass", passed.status)
+    assert.matches("note: 1 of 3 samples is missing", report.block(passed), 1, true)
+    assert.same({ "FAILED nondecreasing (CPU 0: switches, sample 3 at 3.000 s): expected at least 1 "
+      .. "(sample 1 at 1.000 s), found 0",
+      "  note: 1 of 3 samples is missing: sample 2 at 2.000 s (it has no value)" }, report.reasons(failed))
+    assert.equals("inconclusive", verdict(1, "gone").status)
+  end)
 end)
 
 describe("a test that raises", function()
