@@ -1,6 +1,7 @@
 -- ktstr.series: one value over time, from captures, from a monitor, from a list; and what can be stated about
 -- it (ktstr.series.patterns).
 local errors = require "ktstr.errors"
+local exact = require "ktstr.exact"
 local judged = require "ktstr.series.judged"
 local judgement = require "ktstr.series.judgement"
 local options = require "ktstr.options"
@@ -191,7 +192,7 @@ function methods:since(seconds)
     end
   end
   return series.of_samples(self.name, samples, ("%d of %d are from before %s s"):format(
-    #self.all - #samples, #self.all, judgement.show(seconds)))
+    #self.all - #samples, #self.all, exact.show(seconds)))
 end
 
 --- Also one of another copy of the library: busted may load it once a file.

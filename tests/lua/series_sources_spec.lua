@@ -335,6 +335,14 @@ describe("t:expect of a number", function()
     assert.is_false(held(0ULL, "equals", 0.5))
   end)
 
+  it("shows all digits of what it compared", function()
+    local found
+    expect.new(0.1 + 0.2, nil, function(finding)
+      found = report.finding(finding)
+    end):at_most(0.3)
+    assert.equals("FAILED expect (value): expected at most 0.3, found 0.30000000000000004", found)
+  end)
+
   it("never holds for NaN", function()
     for _, name in ipairs { "at_least", "at_most", "less_than", "greater_than", "equals", "not_equals" } do
       assert.is_false(held(NAN, name, 5))

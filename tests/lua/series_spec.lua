@@ -84,7 +84,7 @@ describe("nondecreasing", function()
   end)
 
   it("fails for what is no number", function()
-    says(fails(of(1, "busy", 2):nondecreasing()), "periodic_001", "'busy', which is a string")
+    says(fails(of(1, "busy", 2):nondecreasing()), "periodic_001", "'busy', which is no number")
     fails(of(true, true):nondecreasing())
   end)
 
@@ -264,7 +264,7 @@ describe("converges_to", function()
   end)
 
   it("fails for what is no number", function()
-    says(fails(of("x", 1, 1, 1):converges_to(1, 1, 5)), "a string")
+    says(fails(of("x", 1, 1, 1):converges_to(1, 1, 5)), "'x', which is no number")
   end)
 
   it("cannot be told from fewer than three values by the deadline", function()
@@ -294,7 +294,7 @@ describe("always_true", function()
   it("fails for false, and for what is no boolean", function()
     says(fails(of(true, false, true):always_true()), "nr_dispatched, periodic_001 at 0.200 s",
       "expected true", "found false")
-    says(fails(of(1, 1):always_true()), "1, which is a number")
+    says(fails(of(1, 1):always_true()), "1, which is no boolean")
   end)
 
   it("fails for a missing sample, and says so", function()

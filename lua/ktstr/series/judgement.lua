@@ -41,16 +41,6 @@ function judgement.place(sample)
   return ("%s at %.3f s"):format(sample.tag or "sample " .. sample.number, sample.elapsed)
 end
 
---- A value for people: 5, "idle", a table.
----@param value any
----@return string
-function judgement.show(value)
-  if exact.is(value) then
-    return exact.text(value)
-  end
-  return type(value) == "string" and ("'%s'"):format(value) or tostring(value)
-end
-
 --- "2 of 10 samples are missing: periodic_003 at 0.700 s (it timed out); ..."; nil when none is.
 ---@param gaps ktstr.SeriesSample[]
 ---@param total integer
@@ -118,8 +108,7 @@ function Judgement:has_number(sample)
   if value == nil then
     self:skip(sample)
   elseif not exact.is(value) then
-    self:fail(sample, self.expected, ("%s, which is a %s and no number"):format(judgement.show(value),
-      type(value)))
+    self:fail(sample, self.expected, ("%s, which is no number"):format(exact.show(value)))
   elseif value ~= value then
     self:fail(sample, self.expected, "NaN")
   else
@@ -191,7 +180,7 @@ end
 ---@return number|ffi.cdata*
 function judgement.number(check, name, value)
   if not exact.is(value) or value ~= value then
-    errors.refuse("invalid", ("%s: %s must be a number, not %s"):format(check, name, judgement.show(value)))
+    errors.refuse("invalid", ("%s: %s must be a number, not %s"):format(check, name, exact.show(value)))
   end
   return value
 end

@@ -165,7 +165,7 @@ function patterns.converges_to(series, target, tolerance, deadline)
       seen.longest))
   elseif not seen.found then
     local found = ("no more than %d in a row; the last one was %s"):format(seen.longest,
-      judgement.show(last.value))
+      exact.show(last.value))
     if nan then
       j:fail(last, expected, ("%s, and that of %s NaN"):format(found, place(nan)))
     else
@@ -187,7 +187,7 @@ function patterns.always_true(series)
     elseif sample.value == false then
       j:refute(sample, "true", "false")
     elseif sample.value ~= true then
-      j:fail(sample, "true", ("%s, which is a %s"):format(judgement.show(sample.value), type(sample.value)))
+      j:fail(sample, "true", ("%s, which is no boolean"):format(exact.show(sample.value)))
     end
   end
   return j:finish "a sample"
@@ -265,7 +265,7 @@ local function has_divisor(j, sample)
   if sample.value == nil then
     table.insert(j.other_gaps, sample)
   elseif not exact.is(sample.value) or sample.value ~= sample.value then
-    j:fail(sample, j.expected, ("%s of %s below it"):format(judgement.show(sample.value), j.other.name))
+    j:fail(sample, j.expected, ("%s of %s below it"):format(exact.show(sample.value), j.other.name))
   else
     return true
   end
@@ -275,7 +275,7 @@ end
 --- Each sample over the other series' of the same moment.
 function patterns.ratio_within(series, other, low, high)
   if type(other) ~= "table" or type(other.all) ~= "table" then
-    errors.refuse("invalid", ("ratio_within wants a series first, not %s"):format(judgement.show(other)),
+    errors.refuse("invalid", ("ratio_within wants a series first, not %s"):format(exact.show(other)),
       "series:ratio_within(other, low, high)")
   end
   judgement.range("ratio_within", low, high)

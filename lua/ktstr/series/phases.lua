@@ -25,9 +25,9 @@ end
 local function unknown(series, phase)
   local names = {}
   for i, name in ipairs(phases.names(series)) do
-    names[i] = judgement.show(name)
+    names[i] = exact.show(name)
   end
-  errors.raise("not-found", ("%s: no sample is of the phase %s"):format(series.name, judgement.show(phase)),
+  errors.raise("not-found", ("%s: no sample is of the phase %s"):format(series.name, exact.show(phase)),
     #names > 0 and "there are: " .. table.concat(names, ", ") or "its samples have no phases")
 end
 
@@ -48,7 +48,7 @@ end
 
 local function no_value(phase, needed, list, gaps)
   local words = ("%s takes %s, and has %d"):format(phase == nil and "the series" or "the phase "
-    .. judgement.show(phase), needed, #list)
+    .. exact.show(phase), needed, #list)
   local missing = judgement.missing(gaps, #list + #gaps)
   return missing and ("%s; %s"):format(words, missing) or words
 end
@@ -70,7 +70,7 @@ function take.delta(list)
   local from, to = list[1], list[#list]
   if not (exact.is(from.value) and exact.is(to.value)) then
     errors.raise("invalid", ("a difference is of numbers, not of %s and %s"):format(
-      judgement.show(from.value), judgement.show(to.value)))
+      exact.show(from.value), exact.show(to.value)))
   end
   return exact.difference(to.value, from.value), ("%s to %s"):format(place(from), place(to))
 end
@@ -109,11 +109,11 @@ local function divide(ratio)
     if one.value == nil then
       return nil, one.from
     elseif not exact.is(one.value) then
-      return nil, ("%s is a %s and no number"):format(judgement.show(one.value), type(one.value)), true
+      return nil, ("%s is no number"):format(exact.show(one.value)), true
     end
   end
   if exact.order(ratio.earlier.value, 0) == 0 then
-    return nil, ("it is 0 in the phase %s"):format(judgement.show(ratio.earlier.phase))
+    return nil, ("it is 0 in the phase %s"):format(exact.show(ratio.earlier.phase))
   end
   return tonumber(ratio.later.value) / tonumber(ratio.earlier.value)
 end
@@ -145,16 +145,16 @@ end
 
 -- "30 in 'b' (periodic_004 at 0.9 s)"
 local function side_text(one)
-  return ("%s in %s (%s)"):format(judgement.show(one.value), judgement.show(one.phase), one.from)
+  return ("%s in %s (%s)"):format(exact.show(one.value), exact.show(one.phase), one.from)
 end
 
 local function judge(ratio, words, is_good)
-  local expected = ("a ratio of %s to %s %s"):format(judgement.show(ratio.later.phase),
-    judgement.show(ratio.earlier.phase), words)
+  local expected = ("a ratio of %s to %s %s"):format(exact.show(ratio.later.phase),
+    exact.show(ratio.earlier.phase), words)
   local j = judgement.new(ratio.series, "ratio_across_phases", expected)
   for _, one in ipairs { ratio.earlier, ratio.later } do
     if one.missing then
-      j:note(("phase %s: %s"):format(judgement.show(one.phase), one.missing))
+      j:note(("phase %s: %s"):format(exact.show(one.phase), one.missing))
     end
   end
   j.judged = 1
