@@ -136,16 +136,8 @@ end
 
 -- In order of time; of one life of the machine after the other.
 local function sort(samples)
-  local lives, count = {}, 0
-  for i, sample in ipairs(samples) do
-    local epoch = sample.epoch or 0
-    if not lives[epoch] then
-      count = count + 1
-      lives[epoch] = count
-    end
-    sample.number = i
-  end
-  table.sort(samples, function(a, b)
+  local lives, count, is_sorted = {}, 0, true
+  local function is_before(a, b)
     local life_a, life_b = lives[a.epoch or 0], lives[b.epoch or 0]
     if life_a ~= life_b then
       return life_a < life_b
@@ -153,7 +145,20 @@ local function sort(samples)
       return a.elapsed < b.elapsed
     end
     return a.number < b.number
-  end)
+  end
+  for i, sample in ipairs(samples) do
+    local epoch = sample.epoch or 0
+    if not lives[epoch] then
+      count = count + 1
+      lives[epoch] = count
+    end
+    sample.number = i
+    is_sorted = is_sorted and (i == 1 or is_before(samples[i - 1], sample))
+  end
+  -- As a monitor's always are.
+  if not is_sorted then
+    table.sort(samples, is_before)
+  end
 end
 
 --- Of samples that are made already: each with elapsed, and value or reason.
