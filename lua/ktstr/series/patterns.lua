@@ -48,6 +48,10 @@ function patterns.strictly_increasing(series)
   return monotone(series, "strictly_increasing", "more than", -1)
 end
 
+local function course(before, sample)
+  return ("from %s (%s) to %s"):format(text(before.value), place(before), text(sample.value))
+end
+
 --- Per second, between each sample and the one before.
 function patterns.rate_within(series, low, high)
   judgement.range("rate_within", low, high)
@@ -55,13 +59,12 @@ function patterns.rate_within(series, low, high)
   local j = judgement.new(series, "rate_within", expected)
   compare_neighbours(j, function(before, sample)
     local seconds = sample.elapsed - before.elapsed
-    local course = ("from %s (%s) to %s"):format(text(before.value), place(before), text(sample.value))
     if seconds <= 0 then
-      return j:undecide(sample, j.expected, ("no time passed %s"):format(course))
+      return j:undecide(sample, expected, "no time passed " .. course(before, sample))
     end
     local rate = tonumber(exact.difference(sample.value, before.value)) / seconds
     if rate ~= rate or order(rate, low) < 0 or order(rate, high) > 0 then
-      j:refute(sample, expected, ("%s per second, %s"):format(text(rate), course))
+      j:refute(sample, expected, ("%s per second, %s"):format(text(rate), course(before, sample)))
     end
   end)
   return j:finish(PAIR)
@@ -250,13 +253,15 @@ local function by_moment(series)
 end
 
 local function judge_ratio(j, sample, below, low, high)
-  local course = ("%s over %s of %s"):format(text(sample.value), text(below.value), j.other.name)
+  local function quotient()
+    return ("%s over %s of %s"):format(text(sample.value), text(below.value), j.other.name)
+  end
   if order(below.value, 0) == 0 then
-    return j:undecide(sample, j.expected, ("no ratio: %s"):format(course))
+    return j:undecide(sample, j.expected, "no ratio: " .. quotient())
   end
   local ratio = tonumber(sample.value) / tonumber(below.value)
   if ratio ~= ratio or order(ratio, low) < 0 or order(ratio, high) > 0 then
-    j:refute(sample, j.expected, ("%s: %s"):format(text(ratio), course))
+    j:refute(sample, j.expected, ("%s: %s"):format(text(ratio), quotient()))
   end
 end
 
