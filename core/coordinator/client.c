@@ -12,6 +12,7 @@
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
 #include "coordinator/sentinel.h"
+#include "coordinator/watching.h"
 #include "machine/frozen.h"
 
 /* Waits for fd, or a signal. False when the deadline came first. */
@@ -83,6 +84,9 @@ struct error *coordinator_recv(struct coordinator *c, u64 timeout_ns, enum coord
 		*event = COORDINATOR_FRAME;
 		if (*mail)
 			return NULL;
+		*event = COORDINATOR_WATCH;
+		if (__atomic_exchange_n(&c->watching.is_new, false, __ATOMIC_ACQ_REL))
+			return NULL;
 		*event = COORDINATOR_CONSOLE;
 		if (__atomic_exchange_n(&c->console_is_new, false, __ATOMIC_ACQ_REL))
 			return NULL;
@@ -126,7 +130,7 @@ static struct error *ask_frozen(struct coordinator *c, const struct call *call, 
 		err = call_slot_ask(&c->call, call, post_call, c, result);
 	else if (hold_of(c) == HOLD_NONE && __atomic_load_n(&c->over, __ATOMIC_SEQ_CST))
 		return error_create(ERROR_ENDED, "the machine has ended");
-	else if (hold_of(c) == HOLD_NONE)
+	else if (hold_of(c) != HOLD_EXPIRED)
 		return error_create(ERROR_RUNNING, "the machine is not frozen");
 	// The limit may have come in between.
 	if (hold_of(c) != HOLD_EXPIRED)
@@ -142,7 +146,9 @@ struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns)
 
 	if (hold_of(c) == HOLD_FROZEN)
 		return error_create(ERROR_FROZEN, "the machine is frozen already");
-	__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
+	// A limit that main was not told of. A watch's freeze stays: it is not main's yet.
+	if (hold_of(c) == HOLD_EXPIRED)
+		__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
 	return call_slot_ask(&c->call, &call, post_call, c, NULL);
 }
 
@@ -420,6 +426,7 @@ void coordinator_destroy(struct coordinator *c)
 	loop_deinit(&c->loop);
 	capture_store_deinit(&c->captures);
 	pthread_mutex_destroy(&c->warnings_lock);
+	watching_deinit(c);
 	call_slot_deinit(&c->call);
 	outbox_deinit(&c->outbox);
 	mailbox_deinit(&c->mailbox);

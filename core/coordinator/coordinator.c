@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
+#include "coordinator/watching.h"
 #include "machine/frozen.h"
 
 /* Frames that wait for main: beyond this the guest has to wait. */
@@ -203,6 +204,8 @@ static void on_request(void *ctx, u32 events)
 		push_outbox(c);
 	if (requests & REQUEST_RESUME)
 		coordinator_resume_input(c);
+	if (requests & REQUEST_WATCH)
+		watching_note(c);
 	// REQUEST_CALL: whoever runs the loop looks for it, since it may freeze.
 }
 
@@ -293,6 +296,7 @@ static void *coordinator_main(void *arg)
 		err = loop_run_once(&c->loop, LOOP_FOREVER);
 		captures_serve(c);
 		hold_serve(c);
+		watching_serve(c);
 	}
 	if (err) {
 		machine_set_detail(c->machine, "the coordinator: %s", error_message(err));
@@ -303,6 +307,12 @@ static void *coordinator_main(void *arg)
 	call_slot_close(&c->call);
 	mailbox_close(&c->mailbox);
 	return NULL;
+}
+
+/* On a vCPU's thread. */
+static void on_watch(void *ctx)
+{
+	coordinator_post(ctx, REQUEST_WATCH);
 }
 
 /* On a vCPU's thread. */
@@ -376,6 +386,7 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 	if (err)
 		goto deinit_outbox;
 	captures_init(c);
+	watching_init(c);
 	pthread_mutex_init(&c->warnings_lock, NULL);
 	err = init(c);
 	if (err) {
@@ -385,6 +396,7 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 	machine_listen(m, CONSOLE_PORT_FRAMES,
 		       &(struct console_port){ .ops = &frame_port_ops, .ctx = c });
 	machine_on_console(m, on_console, c);
+	machine_on_watch(m, on_watch, c);
 	*ret = c;
 	return NULL;
 

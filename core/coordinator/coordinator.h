@@ -15,6 +15,7 @@
 #include "coordinator/monitor.h"
 #include "machine/machine.h"
 #include "tlv/codec.h"
+#include "machine/watch.h"
 
 /* What a run came to: the machine's own account, overridden by the guest's report where there is one. */
 struct run_result {
@@ -52,6 +53,7 @@ enum coordinator_event {
 	COORDINATOR_TIMEOUT,
 	COORDINATOR_ENDED, /* the run is over and every frame was handed out */
 	COORDINATOR_CONSOLE, /* new text on COM1; only after coordinator_wake_on_console() */
+	COORDINATOR_WATCH, /* coordinator_take_fire() has something */
 };
 
 /* Waits for the next one. ERROR_INTERRUPTED when a signal came. */
@@ -110,6 +112,23 @@ MUST_CHECK struct error *coordinator_stop_monitor(struct coordinator *c, struct 
 
 /*
  * For tests: a capture by another source than main; one each period_ns (0: none); another limit than 30 s for a
+
+/* --- watches --- */
+
+/* A write that was recorded. */
+struct watch_event {
+	struct watch_fire fire;
+	char tag[32]; /* of its record among the captures */
+};
+
+/* Both freeze, where main has not. Errors as coordinator_freeze(), and those of machine_add_watch(). */
+MUST_CHECK struct error *coordinator_add_watch(struct coordinator *c, const struct watch_config *config, u32 *id);
+MUST_CHECK struct error *coordinator_remove_watch(struct coordinator *c, u32 id);
+struct watch_counts coordinator_watch_counts(const struct coordinator *c, u32 id);
+/* The oldest that main has not taken. False: there is none. */
+bool coordinator_take_fire(struct coordinator *c, struct watch_event *ret);
+/* Where the machine is frozen for a watch's function, it is main's freeze from now on. False: it is not. */
+bool coordinator_accept_freeze(struct coordinator *c);
  * rendezvous; a vCPU that does not park before some time has passed.
  */
 MUST_CHECK struct error *coordinator_inject_capture(struct coordinator *c, enum freeze_source source,

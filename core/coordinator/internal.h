@@ -22,6 +22,7 @@ enum request {
 	REQUEST_KILL = 1 << 2,
 	REQUEST_CALL = 1 << 3, /* main's call, or main no longer waits for it */
 };
+	REQUEST_WATCH = 1 << 4, /* from a vCPU: a watch has fired */
 
 /* A device queue, served by the loop unless the machine is frozen. */
 struct queue_source {
@@ -36,9 +37,25 @@ enum hold {
 	HOLD_NONE,
 	HOLD_FROZEN,
 	HOLD_EXPIRED, /* its limit has thawed the machine; main has not been told yet */
+	HOLD_WATCH, /* a watch's freeze that is to be main's; it has not been told yet */
 };
 
 struct coordinator {
+struct watch_entry;
+
+/* watching.c */
+struct watching {
+	/* The thread's own. */
+	bool due;
+	u32 recorded, lost;
+
+	/* Shared. */
+	bool is_new; /* atomic */
+	pthread_mutex_t lock; /* of what follows */
+	struct watch_entry *first, **last;
+	u32 count;
+};
+
 	struct machine *machine;
 	u64 timeout_ns;
 
@@ -98,6 +115,7 @@ struct coordinator {
 
 	pthread_t thread;
 	bool thread_created;
+	struct watching watching;
 	bool ended; /* main has seen the end; result is valid */
 	struct run_result result;
 };
@@ -127,6 +145,8 @@ void captures_take_request(struct coordinator *c, const void *payload, size_t si
 /* Carries out what has been asked. Not from within a callback of the loop. */
 void captures_serve(struct coordinator *c);
 /* Freezes, records. */
+/* In a watch's freeze, c->hold being HOLD_WATCH: until main thaws the machine, or the limit does, or its end. */
+MUST_CHECK struct error *hold_for_watch(struct coordinator *c, u64 limit_ns);
 MUST_CHECK struct error *captures_record(struct coordinator *c, enum freeze_source source, const char *tag);
 /* Sends a reply that had to wait. */
 void captures_send_reply(struct coordinator *c);

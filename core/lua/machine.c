@@ -353,6 +353,8 @@ static int lua_machine_recv(lua_State *L)
 		return push_no_frame(L, "console");
 	case COORDINATOR_FRAME:
 		break;
+	case COORDINATOR_WATCH:
+		return push_no_frame(L, "watch");
 	}
 	lua_pushnumber(L, lm->mail->type);
 	lua_pushlstring(L, (const char *)lm->mail->payload, lm->mail->size);
@@ -490,6 +492,7 @@ void bind_machine(lua_State *L)
 	luaL_register(L, NULL, machine_monitor_methods);
 	lua_setfield(L, -2, "__index");
 	lua_pop(L, 1);
+	luaL_register(L, NULL, machine_watch_methods);
 	lua_pushcfunction(L, core_machine);
 	lua_setfield(L, -2, "machine");
 	lua_pushcfunction(L, core_machine_saved);

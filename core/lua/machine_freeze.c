@@ -133,7 +133,8 @@ bool machine_visit_is_over(lua_State *L)
 static int lua_machine_frozen(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
-	u64 limit = opt_limit(L, 2, UINT64_MAX);
+	bool is_frozen = lua_isboolean(L, 2); // for a watch, and main's now
+	u64 limit = is_frozen ? 0 : opt_limit(L, 2, UINT64_MAX);
 
 	luaL_checktype(L, 3, LUA_TFUNCTION);
 	// A compiled loop looks at no hook, so nothing could end it. What fn calls is compiled as ever.
@@ -146,7 +147,8 @@ static int lua_machine_frozen(lua_State *L)
 		.outer = visits->innermost,
 	};
 
-	bind_check(L, freeze(lm, limit));
+	if (!is_frozen)
+		bind_check(L, freeze(lm, limit));
 	visits->innermost = &visit;
 
 	int failed = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);

@@ -19,6 +19,7 @@
 #include "tiny/tiny.h"
 #include "tiny/trap.h"
 #include "tiny/warm.h"
+#include "tiny/watch.h"
 #include "tlv/codec.h"
 #include "tlv/crc32.h"
 
@@ -251,6 +252,11 @@ static void run_warm_periodic(s64 ms)
 	warm_run(&cpus, rsdp, WARM_PERIODIC, (u32)ms);
 }
 
+static void run_watch(s64 number)
+{
+	watch_run(&cpus, rsdp);
+}
+
 /* SYS_RDY, where there is a console, comes when every CPU is there and about to count. */
 static void run_count(s64 number)
 {
@@ -364,6 +370,7 @@ static const struct scenario {
 	{ "echo", run_echo, true }, /* answers what op_answer_common() does */
 	{ "warm", run_warm, true }, /* to be saved: ticks by deadlines every number ms, requests answered (warm.h) */
 	{ "warm-periodic", run_warm_periodic, true }, /* the same, ticks by the APIC's own count */
+	{ "watch", run_watch, true }, /* writes to pages that are watched, on request (watch.h) */
 	{ "triple-elsewhere", run_triple_elsewhere, false }, /* triple fault on the last CPU */
 	{ "end-everywhere", run_end_everywhere, false }, /* every CPU resets or powers off */
 	{ "shout", run_shout, false }, /* text on COM1 and COM2 without end */
