@@ -54,7 +54,9 @@ describe("a plan", function()
     refused({ count = 10, over = 1.374 }, "vm:periodic: 10 captures over 1.374 s are 99.9 ms apart",
       "must be 100 ms apart", "at most 9 fit into 1.374 s", "10 take at least 1.375 s")
     refused({ count = 64, over = 8.1 }, "at most 63 fit", "64 take at least 8.125 s")
-    refused({ count = 1, over = 0.2 }, "too short for one, which takes 0.25 s")
+    assert.equals("0.2 s is too short for one, which takes 0.25 s",
+      raised(periodic.plan, { count = 1, over = 0.2 }).hint)
+    refused({ count = 2, over = 0.2 }, "too short for one", "2 take at least 0.375 s")
     refused({ count = 3, over = 0.2 }, "too short for one", "3 take at least 0.5 s")
   end)
 

@@ -120,6 +120,10 @@ describe("a series of captures", function()
     local _, finding = series.new(list, "a", { source = "perodic" }):nondecreasing()
     assert.equals("inconclusive", finding.status)
     says(finding, "3 of 3 are not of the source 'perodic'")
+    _, finding = series.new(list, "a", { source = "watch" }):nondecreasing()
+    says(finding, "is 1 among 1; 2 of 3 are not of the source 'watch'")
+    _, finding = series.new({ list[1] }, "a", { source = "periodic" }):nondecreasing()
+    assert.is_nil(tostring(finding):find("of the source", 1, true))
   end)
 
   it("wants a field", function()
@@ -142,6 +146,13 @@ describe("a series of a list", function()
     local s = series.new { { 3, "d" }, { 1, "a" }, { 2, "b" }, { 2, "c" } }
     assert.same({ { 1, "a" }, { 2, "b" }, { 2, "c" }, { 3, "d" } }, plain(s))
     assert.equals(4, s[4].number)
+    local list = { { 3, 1 } }
+    for i = 2, 50 do
+      list[i] = { 2, i }
+    end
+    for i, sample in ipairs(series.new(list)) do
+      assert.equals(i < 50 and i + 1 or 1, sample.value)
+    end
   end)
 
   it("keeps apart the lives of a machine", function()
@@ -179,6 +190,8 @@ describe("since", function()
     assert.is_true((part:steady_within(0.5, 0.1)))
     local _, finding = s:since(9):nondecreasing()
     says(finding, "4 of 4 are from before 9 s")
+    _, finding = s:since(3):nondecreasing()
+    says(finding, "is 1 among 1; 3 of 4 are from before 3 s")
     assert.same({ { 1, 50 }, { 2, 100 }, { 3, 100 } }, plain(s))
     refused(s.since, s, NAN)
   end)
@@ -214,6 +227,16 @@ describe("phases", function()
     value, reason = s:delta "last"
     assert.is_nil(value)
     says(reason, "takes two samples with a value, and has 1")
+    value, reason = s:last "none"
+    assert.is_nil(value)
+    says(reason, "the phase 'none' takes a sample with a value")
+    assert.is_nil((select(2, s:last "swap")))
+    assert.is_nil((select(2, s:first "swap")))
+    assert.is_nil((select(2, s:delta "swap")))
+    says(raised(series.new({ { 1, 5, phase = "a" } }).first, series.new { { 1, 5, phase = "a" } }, "b"),
+      "there are: 'a'")
+    refused(s.delta, phased({ "a", 1 }, { "a", "x" }), "a")
+    refused(s.delta, phased({ "a", "x" }, { "a", 1 }), "a")
     local e = raised(s.last, s, "swop")
     assert.equals("not-found", e.code)
     says(e, "'swop'", "there are: 'warm-up', 'swap', 'last', 'none'")
@@ -237,6 +260,8 @@ describe("phases", function()
     assert.same({ 1.5, true, true, true, false, false },
       { ratio.value, (ratio:at_most(1.5)), (ratio:at_least(1.5)), (ratio:between(1.5, 1.5)),
         (ratio:at_most(1.4999)), (ratio:at_least(1.5001)) })
+    assert.is_false((ratio:between(1, 1.4999)))
+    assert.is_false((ratio:between(1.5001, 2)))
     refused(s.ratio_across_phases, s, "warm-up", "swap", "mean")
     refused(s.ratio_across_phases, s, "warm-up")
   end)
@@ -380,9 +405,18 @@ describe("luassert", function()
       assert.nondecreasing(down, "the counter went back")
     end), "the counter went back\nFAILED nondecreasing (down, sample 2 at 2.000 s): expected at least 7 "
       .. "(sample 1 at 1.000 s), found 5")
-    says(raised(function()
-      assert.rate_within(down, 0, 9, "odd rate")
-    end), "odd rate\nFAILED rate_within")
+    local limits = { nondecreasing = {}, strictly_increasing = {}, rate_within = { 0, 9 },
+      steady_within = { 0, 0 }, converges_to = { 0, 0, 2 }, always_true = {}, ratio_within = { up, 0, 0 },
+      each_at_least = { 9 }, each_at_most = { 0 }, each_between = { 0, 1 },
+      ratio_across_phases = { "a", "b", 0, 0 } }
+    for name, given in pairs(limits) do
+      given[#given + 1] = "odd course"
+      local s = name == "ratio_across_phases" and up or name == "converges_to"
+        and series.new { { 0, 1 }, { 1, 2 }, { 2, 3 } } or down
+      says(raised(function()
+        assert[name](s, unpack(given))
+      end), "odd course\nFAILED " .. name:gsub("^each_", "each "))
+    end
     says(raised(function()
       assert.each_at_least(down, 6)
     end), "FAILED each at_least (down, sample 2 at 2.000 s): expected at least 6, found 5")

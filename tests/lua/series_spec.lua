@@ -77,6 +77,13 @@ describe("nondecreasing", function()
       "is missing")
   end)
 
+  it("names the first of many that are missing", function()
+    says(passes(of(1, GONE, GONE, GONE, 2):nondecreasing()), "3 of 5 samples are missing: periodic_001",
+      "periodic_003 at 0.400 s (the rendezvous timed out)")
+    says(passes(of(1, GONE, GONE, GONE, GONE, GONE, 2):nondecreasing()), "5 of 7 samples are missing",
+      "periodic_003 at 0.400 s (the rendezvous timed out); and 2 more")
+  end)
+
   it("fails for NaN, wherever it is", function()
     for _, s in ipairs { of(NAN, 1, 2), of(1, NAN, 2), of(1, 2, NAN), of(NAN), of(NAN, NAN) } do
       says(fails(s:nondecreasing()), "NaN")
@@ -228,7 +235,8 @@ describe("steady_within", function()
 
   it("refuses a tolerance that is a percentage, and what is less than 0", function()
     local s = of(1, 2)
-    says(raised(s.steady_within, s, 0, 10), "0.1 is ten percent")
+    says(raised(s.steady_within, s, 0, 1.5), "0.1 is ten percent")
+    passes(s:steady_within(0, 1))
     for _, given in ipairs { { -1, 0.1 }, { 0, -0.1 }, { NAN, 0.1 }, { 0, NAN }, { 0 }, {} } do
       assert.is_true(errors.is(raised(s.steady_within, s, given[1], given[2]), "invalid"))
     end
@@ -253,6 +261,8 @@ describe("converges_to", function()
     says_missing(passes(series.new(values(GONE, 1, 1, 1)):converges_to(1, 0, 5)), "periodic_000 at 0.100 s")
     says(cannot_tell(of(9, 1, 1, GONE, 1, 1):converges_to(1, 0, 5)), "no more than 2 in a row",
       "samples are missing", TIMED_OUT)
+    cannot_tell(of(9, 1, 1, GONE, 9):converges_to(1, 0, 5))
+    says(passes(of(1, 1, 1, GONE):converges_to(1, 0, 0.4)), "periodic_003 at 0.400 s")
     -- Whatever it was, it would not have been enough.
     fails(of(9, 1, 9, GONE, 9, 1):converges_to(1, 0, 5))
   end)
@@ -271,6 +281,8 @@ describe("converges_to", function()
     says(cannot_tell(of(1, 1, 1):converges_to(1, 0, 0.25)), "3 samples with a value by 0.25 s",
       "are 2 among 3")
     cannot_tell(of(GONE, GONE, GONE):converges_to(1, 0, 5))
+    cannot_tell(of(9, GONE, 9):converges_to(1, 0, 5))
+    says(fails(of(9, 9, 9):converges_to(1, 0, 5)), "no more than 0 in a row")
   end)
 
   it("is exact beyond 2^53", function()
@@ -280,8 +292,10 @@ describe("converges_to", function()
   end)
 
   it("counts no run over a rewind", function()
-    local list = { { 1, 5, epoch = 1 }, { 2, 5, epoch = 1 }, { 1.5, 5, epoch = 2 } }
+    local list = { { 1, 5, epoch = 1 }, { 2, 5, epoch = 1 }, { 1.5, 5, epoch = 2 }, { 1.6, 5, epoch = 2 } }
     fails(series.new(list):converges_to(5, 0, 9))
+    table.insert(list, { 1.7, 5, epoch = 2 })
+    passes(series.new(list):converges_to(5, 0, 9))
   end)
 end)
 
@@ -378,7 +392,7 @@ describe("ratio_within", function()
   end
 
   it("holds when each sample over the other's is within, ends included", function()
-    passes(of(1, 2, 3):ratio_within(below(2, 4, 4), 0.5, 0.75))
+    assert.same({}, passes(of(1, 2, 3):ratio_within(below(2, 4, 4), 0.5, 0.75)).notes)
   end)
 
   it("fails for one that is not, and names both values", function()
