@@ -22,6 +22,14 @@ struct error *capture_create(const char *tag, enum freeze_source source, u32 cpu
 	return NULL;
 }
 
+void capture_destroy(struct capture *c)
+{
+	if (!c)
+		return;
+	record_put(c->record);
+	free(c);
+}
+
 static void empty(struct capture_store *store)
 {
 	store->first = NULL;
@@ -32,6 +40,7 @@ static void empty(struct capture_store *store)
 void capture_store_init(struct capture_store *store)
 {
 	pthread_mutex_init(&store->lock, NULL);
+	store->taken = 0;
 	empty(store);
 }
 
@@ -46,7 +55,7 @@ void capture_store_clear(struct capture_store *store)
 	while (c) {
 		struct capture *next = c->next;
 
-		free(c);
+		capture_destroy(c);
 		c = next;
 	}
 }
@@ -91,13 +100,14 @@ struct error *capture_store_put(struct capture_store *store, struct capture *c, 
 	struct capture *old = take_out(store, c->tag);
 
 	*times = c->times = old ? old->times + 1 : 1;
+	c->number = ++store->taken;
 	if (store->count < CAPTURES_MAX)
 		append(store, c);
 	else
 		err = error_create(ERROR_UNSUPPORTED, "there are %d captures already, which is all a run keeps",
 				   CAPTURES_MAX);
 	pthread_mutex_unlock(&store->lock);
-	free(old);
+	capture_destroy(old);
 	return err;
 }
 
@@ -108,6 +118,7 @@ static struct error *copy(const struct capture *c, struct capture_store *to)
 	if (!own)
 		return error_no_memory();
 	memcpy(own, c, capture_size(c->cpus));
+	record_get(own->record);
 	append(to, own);
 	return NULL;
 }

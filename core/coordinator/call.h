@@ -25,6 +25,7 @@ enum call_kind {
 	CALL_INJECT, /* source, tag: a capture by a source that is not main, for tests */
 	CALL_TICK, /* limit_ns: a capture each period, for tests; 0: no more */
 	CALL_PATIENCE, /* limit_ns: of a rendezvous, for tests */
+	CALL_PLAN, /* look(c, arg), at any time: what captures record from now on */
 	CALL_MONITOR, /* monitor, limit_ns: a sample each period; 0: no more */
 };
 

@@ -87,6 +87,9 @@ struct error *coordinator_recv(struct coordinator *c, u64 timeout_ns, enum coord
 		*event = COORDINATOR_WATCH;
 		if (__atomic_exchange_n(&c->watching.is_new, false, __ATOMIC_ACQ_REL))
 			return NULL;
+		*event = COORDINATOR_PLAN;
+		if (__atomic_exchange_n(&c->planning.wanted, false, __ATOMIC_ACQ_REL))
+			return NULL;
 		*event = COORDINATOR_CONSOLE;
 		if (__atomic_exchange_n(&c->console_is_new, false, __ATOMIC_ACQ_REL))
 			return NULL;
@@ -423,10 +426,10 @@ void coordinator_destroy(struct coordinator *c)
 	if (c->thread_created)
 		end_thread(c);
 	monitoring_deinit(c);
-	loop_deinit(&c->loop);
-	capture_store_deinit(&c->captures);
-	pthread_mutex_destroy(&c->warnings_lock);
 	watching_deinit(c);
+	loop_deinit(&c->loop);
+	captures_deinit(c);
+	pthread_mutex_destroy(&c->warnings_lock);
 	call_slot_deinit(&c->call);
 	outbox_deinit(&c->outbox);
 	mailbox_deinit(&c->mailbox);

@@ -11,11 +11,12 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "capture/capture.h"
+#include "capture/plan.h"
 #include "coordinator/mailbox.h"
 #include "coordinator/monitor.h"
 #include "machine/machine.h"
-#include "tlv/codec.h"
 #include "machine/watch.h"
+#include "tlv/codec.h"
 
 /* What a run came to: the machine's own account, overridden by the guest's report where there is one. */
 struct run_result {
@@ -52,8 +53,9 @@ enum coordinator_event {
 	COORDINATOR_FRAME, /* *mail is the caller's, to free() */
 	COORDINATOR_TIMEOUT,
 	COORDINATOR_ENDED, /* the run is over and every frame was handed out */
-	COORDINATOR_CONSOLE, /* new text on COM1; only after coordinator_wake_on_console() */
 	COORDINATOR_WATCH, /* coordinator_take_fire() has something */
+	COORDINATOR_CONSOLE, /* new text on COM1; only after coordinator_wake_on_console() */
+	COORDINATOR_PLAN, /* only after coordinator_wake_on_plan(): a guest's capture waits for coordinator_set_plan() */
 };
 
 /* Waits for the next one. ERROR_INTERRUPTED when a signal came. */
@@ -97,21 +99,19 @@ MUST_CHECK struct error *coordinator_visit(struct coordinator *c,
  */
 MUST_CHECK struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 count, u64 limit_ns, u32 *executed);
 
+/*
+ * What captures record from now on. view: of the machine's kernel; it is copied, and has to be set up. plan NULL:
+ * registers and clocks alone, and reason says why. The coordinator holds the plan as long as it needs it.
+ * ERROR_INVALID: the plan is for another number of CPUs; ERROR_ENDED.
+ */
+MUST_CHECK struct error *coordinator_set_plan(struct coordinator *c, struct plan *plan, const struct view *view,
+					      const char *reason);
+/* Whether the first capture that the guest asks for is to wait, for seconds at most, until a plan has been set. */
+void coordinator_wake_on_plan(struct coordinator *c, bool on);
 /* Freezes, records, thaws. tag: 1 to WIRE_TAG_SIZE printable characters. Errors as coordinator_freeze(). */
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
 struct capture_store *coordinator_captures(struct coordinator *c);
 void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
-
-/*
- * A sample now, and each interval_ns from then on, while the machine runs and is not frozen. The view that the monitor
- * was made with is this machine's. ERROR_INVALID: another number of CPUs, no interval; ERROR_ENDED.
- */
-MUST_CHECK struct error *coordinator_start_monitor(struct coordinator *c, struct monitor *m, u64 interval_ns);
-/* No more samples once it returns. ERROR_ENDED: then neither. */
-MUST_CHECK struct error *coordinator_stop_monitor(struct coordinator *c, struct monitor *m);
-
-/*
- * For tests: a capture by another source than main; one each period_ns (0: none); another limit than 30 s for a
 
 /* --- watches --- */
 
@@ -129,6 +129,17 @@ struct watch_counts coordinator_watch_counts(const struct coordinator *c, u32 id
 bool coordinator_take_fire(struct coordinator *c, struct watch_event *ret);
 /* Where the machine is frozen for a watch's function, it is main's freeze from now on. False: it is not. */
 bool coordinator_accept_freeze(struct coordinator *c);
+
+/*
+ * A sample now, and each interval_ns from then on, while the machine runs and is not frozen. The view that the monitor
+ * was made with is this machine's. ERROR_INVALID: another number of CPUs, no interval; ERROR_ENDED.
+ */
+MUST_CHECK struct error *coordinator_start_monitor(struct coordinator *c, struct monitor *m, u64 interval_ns);
+/* No more samples once it returns. ERROR_ENDED: then neither. */
+MUST_CHECK struct error *coordinator_stop_monitor(struct coordinator *c, struct monitor *m);
+
+/*
+ * For tests: a capture by another source than main; one each period_ns (0: none); another limit than 30 s for a
  * rendezvous; a vCPU that does not park before some time has passed.
  */
 MUST_CHECK struct error *coordinator_inject_capture(struct coordinator *c, enum freeze_source source,

@@ -88,6 +88,8 @@ static bool serve_setting(struct coordinator *c, const struct call *call)
 		c->patience_ns = call->limit_ns;
 	else if (call->kind == CALL_MONITOR)
 		err = set_monitor(c, call);
+	else if (call->kind == CALL_PLAN)
+		err = call->look(c, call->arg);
 	else
 		return false;
 	call_slot_answer(&c->call, err, 0);

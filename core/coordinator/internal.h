@@ -10,6 +10,7 @@
 
 #include "base/loop.h"
 #include "capture/capture.h"
+#include "capture/plan.h"
 #include "coordinator/call.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/outbox.h"
@@ -21,8 +22,8 @@ enum request {
 	REQUEST_RESUME = 1 << 1, /* there is room in the mailbox again */
 	REQUEST_KILL = 1 << 2,
 	REQUEST_CALL = 1 << 3, /* main's call, or main no longer waits for it */
-};
 	REQUEST_WATCH = 1 << 4, /* from a vCPU: a watch has fired */
+};
 
 /* A device queue, served by the loop unless the machine is frozen. */
 struct queue_source {
@@ -36,11 +37,10 @@ struct queue_source {
 enum hold {
 	HOLD_NONE,
 	HOLD_FROZEN,
-	HOLD_EXPIRED, /* its limit has thawed the machine; main has not been told yet */
 	HOLD_WATCH, /* a watch's freeze that is to be main's; it has not been told yet */
+	HOLD_EXPIRED, /* its limit has thawed the machine; main has not been told yet */
 };
 
-struct coordinator {
 struct watch_entry;
 
 /* watching.c */
@@ -56,6 +56,7 @@ struct watching {
 	u32 count;
 };
 
+struct coordinator {
 	struct machine *machine;
 	u64 timeout_ns;
 
@@ -84,6 +85,17 @@ struct watching {
 		u32 size;
 		u8 payload[256];
 	} reply;
+	struct planning {
+		struct plan *plan; /* held; what captures record; NULL: registers and clocks alone */
+		struct view view; /* the machine's kernel as this thread sees it */
+		char reason[CAPTURE_REASON_MAX]; /* why there is no plan */
+		bool settled; /* main has said which it is */
+		bool awaited; /* a request of the guest's waits for that */
+		struct loop_timer timer; /* until then */
+		u64 expected; /* bytes of the last record */
+		bool asks; /* atomic, shared: main says it when it is asked */
+		bool wanted; /* atomic, shared: it is asked */
+	} planning;
 	struct loop_timer tick_timer; /* periodic captures, for tests */
 	u64 tick_ns;
 	bool tick_due;
@@ -103,6 +115,7 @@ struct watching {
 	u32 hold; /* enum hold; atomic */
 	u32 expirations; /* atomic: of main's limits */
 	struct capture_store captures;
+	struct watching watching;
 	struct freeze_counts counts[FREEZE_SOURCES]; /* each of them atomic */
 	void (*limit_hook)(void *ctx); /* main's, before the start */
 	void *limit_ctx;
@@ -115,7 +128,6 @@ struct watching {
 
 	pthread_t thread;
 	bool thread_created;
-	struct watching watching;
 	bool ended; /* main has seen the end; result is valid */
 	struct run_result result;
 };
@@ -133,20 +145,37 @@ void coordinator_resume_input(struct coordinator *c);
 
 /* hold.c: serves main's call, if there is one. Not from within a callback of the loop: it may freeze. */
 void hold_serve(struct coordinator *c);
+/* In a watch's freeze, c->hold being HOLD_WATCH: until main thaws the machine, or the limit does, or its end. */
+MUST_CHECK struct error *hold_for_watch(struct coordinator *c, u64 limit_ns);
 /* The same in the middle of somebody else's freeze, where none of it can be done and none of it waits. */
 void hold_serve_busy(struct coordinator *c);
 /* Answers main's thaw, if that is what ends this freeze: true, and main wakes the vCPUs. */
 bool hold_answer_thaw(struct coordinator *c);
 
+/*
+ * A capture on its way: begun before the freeze that it is taken in, and kept after it. What captures_keep() or
+ * captures_drop() has not had is the caller's.
+ */
+struct shot {
+	struct capture *capture;
+	struct plan_run *run; /* NULL: there is no plan */
+};
+
 /* capture.c */
 void captures_init(struct coordinator *c);
+void captures_deinit(struct coordinator *c);
+MUST_CHECK struct error *captures_begin(struct coordinator *c, enum freeze_source source, const char *tag,
+					struct shot *ret);
+/* In the freeze. */
+MUST_CHECK struct error *captures_take(struct coordinator *c, struct shot *shot);
+/* After it; *times as capture_store_put(). What goes wrong leaves nothing of the shot. */
+MUST_CHECK struct error *captures_keep(struct coordinator *c, struct shot *shot, u32 *times);
+void captures_drop(struct shot *shot);
 /* A frame: answered now when the gate is held, else as soon as the loop's callback has returned. */
 void captures_take_request(struct coordinator *c, const void *payload, size_t size);
 /* Carries out what has been asked. Not from within a callback of the loop. */
 void captures_serve(struct coordinator *c);
-/* Freezes, records. */
-/* In a watch's freeze, c->hold being HOLD_WATCH: until main thaws the machine, or the limit does, or its end. */
-MUST_CHECK struct error *hold_for_watch(struct coordinator *c, u64 limit_ns);
+/* Freezes, records. One that timed out is kept, too: as a placeholder. */
 MUST_CHECK struct error *captures_record(struct coordinator *c, enum freeze_source source, const char *tag);
 /* Sends a reply that had to wait. */
 void captures_send_reply(struct coordinator *c);

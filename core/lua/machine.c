@@ -349,12 +349,14 @@ static int lua_machine_recv(lua_State *L)
 		return push_no_frame(L, "timeout");
 	case COORDINATOR_ENDED:
 		return push_no_frame(L, "ended");
+	case COORDINATOR_PLAN:
+		return push_no_frame(L, "plan");
 	case COORDINATOR_CONSOLE:
 		return push_no_frame(L, "console");
-	case COORDINATOR_FRAME:
-		break;
 	case COORDINATOR_WATCH:
 		return push_no_frame(L, "watch");
+	case COORDINATOR_FRAME:
+		break;
 	}
 	lua_pushnumber(L, lm->mail->type);
 	lua_pushlstring(L, (const char *)lm->mail->payload, lm->mail->size);
@@ -490,9 +492,9 @@ void bind_machine(lua_State *L)
 	luaL_register(L, NULL, machine_view_methods);
 	luaL_register(L, NULL, machine_dump_methods);
 	luaL_register(L, NULL, machine_monitor_methods);
+	luaL_register(L, NULL, machine_watch_methods);
 	lua_setfield(L, -2, "__index");
 	lua_pop(L, 1);
-	luaL_register(L, NULL, machine_watch_methods);
 	lua_pushcfunction(L, core_machine);
 	lua_setfield(L, -2, "machine");
 	lua_pushcfunction(L, core_machine_saved);

@@ -241,9 +241,76 @@ static int lua_machine_capture(lua_State *L)
 	return 0;
 }
 
+static const char record_metatable[] = "ktstr.record";
+
+static int record_gc(lua_State *L)
+{
+	struct record **r = luaL_checkudata(L, 1, record_metatable);
+
+	record_put(*r);
+	*r = NULL;
+	return 0;
+}
+
+/* What Lua's FFI finds a struct record * in, and is held by. */
+static void push_record(lua_State *L, struct record *record)
+{
+	struct record **r = lua_newuserdata(L, sizeof(*r));
+
+	*r = NULL;
+	if (luaL_newmetatable(L, record_metatable)) {
+		lua_pushcfunction(L, record_gc);
+		lua_setfield(L, -2, "__gc");
+	}
+	lua_setmetatable(L, -2);
+	*r = record_get(record);
+}
+
+/* What captures record: a program of bytes; or nothing, and why. */
+static int lua_machine_set_plan(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	const char *reason = luaL_optstring(L, 3, NULL);
+	struct plan *plan = NULL;
+	size_t size;
+
+	if (!lua_isnoneornil(L, 2)) {
+		const char *bytes = luaL_checklstring(L, 2, &size);
+
+		bind_check(L, plan_create(bytes, size, &plan));
+	}
+
+	struct error *err = coordinator_set_plan(lm->coordinator, plan, &lm->view, reason);
+
+	plan_put(plan);
+	bind_check(L, err);
+	return 0;
+}
+
+static int lua_machine_wake_on_plan(lua_State *L)
+{
+	struct lua_machine *lm = machine_check(L);
+
+	if (lm->coordinator)
+		coordinator_wake_on_plan(lm->coordinator, lua_toboolean(L, 2));
+	return 0;
+}
+
 static void push_capture(lua_State *L, const struct capture *c)
 {
-	lua_createtable(L, 0, 5);
+	lua_createtable(L, 0, 10);
+	lua_pushnumber(L, (double)c->number);
+	lua_setfield(L, -2, "number");
+	lua_pushboolean(L, c->missed);
+	lua_setfield(L, -2, "missed");
+	lua_pushstring(L, c->reason);
+	lua_setfield(L, -2, "reason");
+	lua_pushnumber(L, (double)c->frozen_ns / NSEC_PER_SEC);
+	lua_setfield(L, -2, "frozen");
+	if (c->record) {
+		push_record(L, c->record);
+		lua_setfield(L, -2, "record");
+	}
 	lua_pushstring(L, c->tag);
 	lua_setfield(L, -2, "tag");
 	lua_pushstring(L, freeze_source_name(c->source));
@@ -390,6 +457,8 @@ const luaL_Reg machine_freeze_methods[] = {
 	{ "step", lua_machine_step },
 	{ "read_physical", lua_machine_read_physical },
 	{ "memory_crc", lua_machine_memory_crc },
+	{ "set_plan", lua_machine_set_plan },
+	{ "wake_on_plan", lua_machine_wake_on_plan },
 	{ "capture", lua_machine_capture },
 	{ "captures", lua_machine_captures },
 	{ "save", lua_machine_save },

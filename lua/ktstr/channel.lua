@@ -153,7 +153,10 @@ function Channel:pump(timeout)
   self:drain_console()
   if not kind then
     self.ended = self.ended or payload == "ended"
-    return payload == "console"
+    if payload == "plan" then
+      self.on_plan()
+    end
+    return payload == "console" or payload == "plan"
   end
   local handler = handlers[kind]
   local message = handler and core.wire.decode(kind, payload)

@@ -17,6 +17,8 @@ local core = require "ktstr.core"
 ---  and hint
 ---@field series fun(source: table[], field: string|function|nil, options: string|table|nil): ktstr.Series a
 ---  value over time, of captures or a list
+---@field plan fun(items: table): ktstr.CapturePlan what captures record; ktstr.plan.map(name) is a BPF map
+---@field record fun(json: string): ktstr.KeptCapture a capture that was written as JSON
 ---@field num fun(value: any): number a kernel value as a Lua number
 local ktstr = { version = core.version }
 
@@ -48,6 +50,12 @@ local parts = {
   end,
   series = function()
     return require("ktstr.series").new
+  end,
+  plan = function()
+    return require "ktstr.capture.plan"
+  end,
+  record = function()
+    return require("ktstr.capture.json").read
   end,
   num = function()
     return require "ktstr.num"

@@ -331,17 +331,6 @@ local function raise_untyped(name)
     ("say it: k:var(\"%s\", \"struct ...\")"):format(name))
 end
 
--- The type that a global is known to have in this kernel.
-local function known_type(set, name)
-  local names = known.globals[name]
-  for _, one in ipairs(type(names) == "table" and names or { names }) do
-    local found = set:find(one)
-    if found then
-      return found
-    end
-  end
-end
-
 local SCALARS = { int = true, enum = true, float = true, pointer = true }
 
 local function new_variable(k, name, type)
@@ -351,7 +340,7 @@ local function new_variable(k, name, type)
       ("k:per_cpu(\"%s\", cpu)"):format(name))
   end
   local set = k:_types()
-  local resolved = type and values.resolve_type(set, type) or set:variable(name) or known_type(set, name)
+  local resolved = type and values.resolve_type(set, type) or set:variable(name) or known.type_of(set, name)
     or raise_untyped(name)
   local d, place = values.describe(nil, nil, resolved, 0, 0, name), k:_place(symbol)
   if SCALARS[resolved.kind] then

@@ -19,6 +19,7 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field release string the guest kernel's version string
 ---@field channel ktstr.Channel
 ---@field plan ktstr.Plan|nil what it was made of
+---@field capture_plan ktstr.CapturePlan|nil what captures record beside what they always do
 ---@field warm boolean it was started from a saved machine, and not booted
 ---@field k ktstr.Kernel its kernel from outside: symbols, types, objects, memory
 local VM = {}
@@ -41,7 +42,7 @@ local live, made = setmetatable({}, { __mode = "k" }), 0
 
 ---@param machine ktstr.core.machine
 ---@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil,
----  plan: ktstr.Plan|nil, warm: boolean|nil }
+---  plan: ktstr.Plan|nil, warm: boolean|nil, capture_plan: ktstr.CapturePlan|nil }
 ---@return ktstr.VM
 function vm.new(machine, fields)
   local self = setmetatable({
@@ -53,6 +54,12 @@ function vm.new(machine, fields)
     warm = fields.warm or false,
     channel = channel.new(machine),
   }, VM)
+  self.capture_plan = fields.capture_plan
+  -- A guest's first capture waits for it, for a moment.
+  machine:wake_on_plan(true)
+  self.channel.on_plan = function()
+    capture.prepare(self)
+  end
   made = made + 1
   live[self] = made
   return self
@@ -342,8 +349,10 @@ function VM:step(cpu, count)
   return freeze.step(self, cpu, count or 1)
 end
 
---- Freezes, records, thaws. For now a capture has the registers of every CPU, the guest's clock and its
---- name. Raises as vm:freeze(); "invalid" for a name that is not 1 to 64 printable characters.
+--- Freezes, records, thaws. What is recorded the machine's plan says (ktstr.plan, `capture` of ktstr.boot):
+--- by default the runqueues, all tasks, the state of sched_ext, BPF maps, registers, clocks. Raises as
+--- vm:freeze(); "invalid" for a name that is not 1 to 64 printable characters. One that timed out is a
+--- placeholder among vm:captures().
 ---@param tag string a name used twice: the later capture takes the earlier one's place
 ---@return ktstr.Capture
 function VM:capture(tag)
@@ -370,7 +379,7 @@ end
 --- ktstr-capture. Also after the machine's end.
 ---@return ktstr.Capture[]
 function VM:captures()
-  return capture.list(self.machine)
+  return capture.list(self)
 end
 
 --- Writes the machine into an ELF core file on the host, which crash (9) and drgn (0.3) open. It goes on

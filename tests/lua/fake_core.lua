@@ -347,9 +347,27 @@ function Machine:capture(tag)
   end
   self.taken = self.taken or {}
   local regs, sregs = self.core.regs(0)
-  table.insert(self.taken, { tag = tag, source = "main", elapsed = 1.5, clock = 2, cpus = {
+  table.insert(self.taken, { tag = tag, number = #self.taken + 1, source = "main", elapsed = 1.5, clock = 2,
+    cpus = {
     { regs = regs, sregs = sregs },
   } })
+end
+
+function Machine:wake_on_plan() end
+
+-- Of a kernel that nobody can read.
+function Machine:view()
+  local ffi = require "ffi"
+  require "ktstr.kernel.c"
+  if not self.kernel_view then
+    self.kernel_view = ffi.new "struct view"
+    self.kernel_view.memory = ffi.cast("const struct guest_memory *", self.kernel_view)
+  end
+  return self.kernel_view
+end
+
+function Machine:set_plan(bytes, reason)
+  self.capture_plan = { bytes, reason }
 end
 
 function Machine:captures()

@@ -58,11 +58,12 @@ end
 ---@param place ffi.cdata* uint64_t
 ---@return ffi.cdata* uint64_t
 function percpu.scalar_place(k, place)
-  local image = k._view.ranges[0]
+  local ranges = (k._ranges_of or k._view).ranges -- a record's own are empty
+  local image = ranges[0]
   if place - k._area.start < k._area.size and place - image.start < image.size then
     local gpa = image.gpa + (place - image.start)
     for i = 1, 2 do
-      local direct = k._view.ranges[i]
+      local direct = ranges[i]
       if gpa - direct.gpa < direct.size then
         return direct.start + (gpa - direct.gpa)
       end

@@ -1,0 +1,185 @@
+-- Captures as JSON, and back. Numbers that no JSON reader keeps exact are { "$int": "18446744073709551615" },
+-- addresses { "$address": "0xffff888003c2a000" }: no member of a kernel's struct begins with '$'.
+local ffi = require "ffi"
+local dkjson = require "dkjson"
+local address = require "ktstr.kernel.address"
+local errors = require "ktstr.errors"
+local files = require "ktstr.files"
+local values = require "ktstr.capture.values"
+
+local json = {}
+
+local EXACT_DIGITS = 1e14 -- what dkjson writes itself
+local INDENT = true
+
+-- --- writing ---
+
+-- A number whose digits are ours: dkjson calls this.
+local Number = { __tojson = function(self)
+  return self.text
+end }
+
+local function number(value)
+  if value ~= value or value == math.huge or value == -math.huge then
+    return { ["$int"] = tostring(value) }
+  elseif value % 1 == 0 then
+    return math.abs(value) < EXACT_DIGITS and value or setmetatable({ text = ("%.0f"):format(value) }, Number)
+  end
+  return setmetatable({ text = ("%.17g"):format(value) }, Number)
+end
+
+-- The bytes of a char array need not be text.
+local function text(value)
+  if not value:find "[\128-\255]" then
+    return value
+  end
+  return (value:gsub("[\128-\255]", function(c)
+    local byte = c:byte()
+    return string.char(0xc0 + math.floor(byte / 64), 0x80 + byte % 64)
+  end))
+end
+
+local function encodable(value)
+  local kind = type(value)
+  if kind == "number" then
+    return number(value)
+  elseif kind == "string" then
+    return text(value)
+  elseif kind == "cdata" then
+    if address.is(value) then
+      return { ["$address"] = address.hex(value.value_) }
+    end
+    return { ["$int"] = tostring(value):match "^%-?%d+" }
+  elseif kind ~= "table" then
+    return value
+  end
+  local out = setmetatable({}, getmetatable(value) == values.array and values.array or nil)
+  if getmetatable(value) == values.array then
+    for i = 1, table.maxn(value) do
+      local one = value[i]
+      out[i] = one == nil and dkjson.null or encodable(one)
+    end
+    return out
+  end
+  for key, one in pairs(value) do
+    out[tostring(key)] = encodable(one)
+  end
+  return out
+end
+
+---@param data table
+---@return string
+function json.encode(data)
+  return dkjson.encode(encodable(data), { indent = INDENT }) .. "\n"
+end
+
+local taken = 0
+
+-- Beside it, so that a rename makes it whole at once.
+local function write_file(path, content)
+  taken = taken + 1
+  local temporary = ("%s.tmp-%d-%d"):format(path, require("posix.unistd").getpid(), taken)
+  local ok, e = pcall(function()
+    files.write(temporary, content)
+    files.rename(temporary, path)
+  end)
+  if not ok then
+    os.remove(temporary)
+    error(e, 0)
+  end
+end
+
+--- As text, or into a file, which is there whole or not at all. Raises "os".
+---@param data table
+---@param path string|nil
+---@return string|nil
+function json.write(data, path)
+  if path ~= nil and (type(path) ~= "string" or path == "") then
+    errors.refuse("invalid", ("snap:json wants a file's name, not %s"):format(tostring(path)))
+  end
+  local content = json.encode(data)
+  if not path then
+    return content
+  end
+  write_file(path, content)
+end
+
+-- --- reading ---
+
+local function decoded(value)
+  if value == dkjson.null then
+    return nil
+  elseif type(value) ~= "table" then
+    return value
+  end
+  local meta = getmetatable(value)
+  if meta and meta.__jsontype == "array" then
+    local out = setmetatable({}, values.array)
+    for i = 1, table.maxn(value) do
+      out[i] = decoded(value[i])
+    end
+    return out
+  elseif type(value["$int"]) == "string" then
+    return json.integer(value["$int"])
+  elseif type(value["$address"]) == "string" then
+    return address.new(address.parse((value["$address"]:gsub("^0x", ""))))
+  end
+  local out = {}
+  for key, one in pairs(value) do
+    out[key] = decoded(one)
+  end
+  return out
+end
+
+--- The number that decimal digits stand for: a Lua number where that is exact.
+---@param digits string
+---@return number|ffi.cdata*
+function json.integer(digits)
+  local sign, rest = digits:match "^(%-?)(%d+)$"
+  if not rest then
+    return tonumber(digits) -- nan, inf
+  end
+  local value = 0ULL
+  for digit in rest:gmatch "%d" do
+    value = value * 10 + tonumber(digit)
+  end
+  if sign == "-" then
+    return address.signed(ffi.cast("int64_t", 0ULL - value))
+  end
+  return address.unsigned(value)
+end
+
+local function raise_format(what, why)
+  errors.refuse("format", ("%s is no capture: %s"):format(what, why))
+end
+
+--- A capture that was written as JSON: the same accessors over its values. `source` is the text, or a file's
+--- name. Raises "format", "not-found".
+---@param source string
+---@return ktstr.KeptCapture
+function json.read(source)
+  if type(source) ~= "string" then
+    errors.refuse("invalid", ("ktstr.record wants JSON or a file's name, not %s"):format(tostring(source)))
+  end
+  local what, content = "the text", source
+  if not source:match "^%s*{" then
+    what = source
+    content = errors.preparing(files.read, source)
+    if not content then
+      errors.refuse("not-found", ("there is no file '%s'"):format(source))
+    end
+  end
+  local raw, _, message = dkjson.decode(content, 1, dkjson.null)
+  local expected = require "ktstr.capture.data"
+  if type(raw) ~= "table" then
+    raise_format(what, message or "it is not an object")
+  elseif raw.format ~= expected.FORMAT then
+    raise_format(what, ("its format is '%s'"):format(tostring(raw.format)))
+  elseif raw.version ~= expected.VERSION then
+    raise_format(what, ("its version is %s, and this program reads %d"):format(tostring(raw.version),
+      expected.VERSION))
+  end
+  return require("ktstr.capture.kept").new(decoded(raw))
+end
+
+return json
