@@ -286,6 +286,14 @@ struct error *coordinator_capture(struct coordinator *c, const char *tag)
 	return ask_capture(c, &(struct call){ .kind = CALL_CAPTURE, .source = FREEZE_MAIN }, tag);
 }
 
+struct error *coordinator_run_kernel_ops(struct coordinator *c, struct op_batch *batch, const struct view *view)
+{
+	struct cold_batch cold = { .batch = batch, .view = view };
+	const struct call call = { .kind = CALL_KERNEL_OPS, .source = FREEZE_KERNEL_OP, .arg = &cold };
+
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
 struct error *coordinator_inject_capture(struct coordinator *c, enum freeze_source source, const char *tag)
 {
 	return ask_capture(c, &(struct call){ .kind = CALL_INJECT, .source = source }, tag);
@@ -429,6 +437,7 @@ void coordinator_destroy(struct coordinator *c)
 	watching_deinit(c);
 	loop_deinit(&c->loop);
 	captures_deinit(c);
+	kernel_ops_deinit(c);
 	pthread_mutex_destroy(&c->warnings_lock);
 	call_slot_deinit(&c->call);
 	outbox_deinit(&c->outbox);

@@ -61,6 +61,10 @@ static void deliver(struct coordinator *c, const struct frame *f)
 		captures_take_request(c, f->payload, f->length);
 		return;
 	}
+	if (f->type == MSG_KERNEL_OP_REQUEST) {
+		kernel_ops_take_request(c, f->payload, f->length);
+		return;
+	}
 	if (f->type == MSG_EXIT && f->length == sizeof(report)) {
 		memcpy(&report, f->payload, sizeof(report));
 		c->reported = true;
@@ -72,10 +76,10 @@ static void deliver(struct coordinator *c, const struct frame *f)
 	}
 }
 
-/* A request of the guest's is carried out, and answered, before anything behind it is read. */
-static bool has_unanswered_request(const struct coordinator *c)
+/* A request for a capture is carried out, and answered, before anything behind it is read. */
+static bool has_unanswered_request(struct coordinator *c)
 {
-	return c->is_asked || c->reply.pending;
+	return c->is_asked || c->reply.pending || kernel_ops_are_full(c);
 }
 
 /* Hands out the frames that are complete, while there is room. False: some have to wait. */
@@ -162,6 +166,7 @@ static void push_outbox(struct coordinator *c)
 		if (sent) {
 			outbox_take(&c->outbox, sent);
 			captures_send_reply(c);
+			kernel_ops_send_answers(c);
 		}
 		if (sent < n)
 			return;
@@ -200,8 +205,10 @@ static void on_request(void *ctx, u32 events)
 
 	if (requests & REQUEST_KILL)
 		machine_stop(c->machine, EXIT_EXTERNAL_KILL);
-	if (requests & REQUEST_SEND)
+	if (requests & REQUEST_SEND) {
+		kernel_ops_send_answers(c);
 		push_outbox(c);
+	}
 	if (requests & REQUEST_RESUME)
 		coordinator_resume_input(c);
 	if (requests & REQUEST_WATCH)
@@ -245,6 +252,7 @@ static void on_ended(void *ctx, u32 events)
 	monitoring_stop(c);
 	c->draining = true;
 	captures_send_reply(c);
+	kernel_ops_end(c);
 	// At once: main may be waiting to send, and what the guest has said waits for main to take it.
 	end_sending(c);
 	for (u32 i = 0; i < CONSOLE_QUEUES; i++)
@@ -387,6 +395,7 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 		goto deinit_outbox;
 	captures_init(c);
 	watching_init(c);
+	kernel_ops_init(c);
 	pthread_mutex_init(&c->warnings_lock, NULL);
 	err = init(c);
 	if (err) {

@@ -108,6 +108,7 @@ static void serve_held(struct coordinator *c, struct holding *h)
 		return;
 	switch (call.kind) {
 	case CALL_INJECT:
+	case CALL_KERNEL_OPS:
 		err = freeze_reject(c, call.source);
 		break;
 	case CALL_THAW: // answered when it is being done
@@ -224,6 +225,9 @@ void hold_serve(struct coordinator *c)
 	case CALL_INJECT:
 		err = captures_record(c, call.source, call.tag);
 		break;
+	case CALL_KERNEL_OPS:
+		err = kernel_ops_run_cold(c, call.arg);
+		break;
 	default:
 		err = not_frozen(c);
 	}
@@ -237,7 +241,8 @@ void hold_serve_busy(struct coordinator *c)
 
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
-	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_INJECT)
+	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_INJECT ||
+	    call.kind == CALL_KERNEL_OPS)
 		err = freeze_reject(c, call.source);
 	else
 		err = not_frozen(c);

@@ -13,6 +13,7 @@
 #include "capture/plan.h"
 #include "coordinator/call.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/kernel_op.h"
 #include "coordinator/outbox.h"
 #include "freeze/gate.h"
 
@@ -116,6 +117,7 @@ struct coordinator {
 	u32 expirations; /* atomic: of main's limits */
 	struct capture_store captures;
 	struct watching watching;
+	struct kernel_op_slots kernel_ops;
 	struct freeze_counts counts[FREEZE_SOURCES]; /* each of them atomic */
 	void (*limit_hook)(void *ctx); /* main's, before the start */
 	void *limit_ctx;

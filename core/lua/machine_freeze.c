@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "coordinator/kernel_op.h"
 #include "lua/image.h"
 #include "lua/machine.h"
 #include "warm/warm.h"
@@ -427,7 +428,8 @@ static enum freeze_source check_source(lua_State *L, int index)
 
 static int lua_machine_test_hook(lua_State *L)
 {
-	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", "capture", NULL };
+	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", "capture",
+					     "kernel_op_timeout", NULL };
 	struct coordinator *c = machine_check_started(L)->coordinator;
 
 	switch (luaL_checkoption(L, 2, NULL, names)) {
@@ -442,6 +444,9 @@ static int lua_machine_test_hook(lua_State *L)
 		break;
 	case 3:
 		bind_check(L, coordinator_inject_capture(c, check_source(L, 3), luaL_checkstring(L, 4)));
+		break;
+	case 4:
+		coordinator_inject_kernel_op_patience(c, opt_limit(L, 3, 0));
 		break;
 	}
 	return 0;

@@ -13,6 +13,7 @@ local SEND_SLICE_S = 0.05
 ---@field machine ktstr.core.machine
 ---@field ready table|nil what SYS_RDY said
 ---@field ended boolean
+---@field on_kernel_op fun(message: table)|nil serves a program of the guest that asks of the kernel's
 ---@field run_id string|nil of a machine that was saved: what its agent's hello has to say
 local Channel = {}
 Channel.__index = Channel
@@ -139,6 +140,13 @@ handlers[wire.MSG_STDERR] = on_output "stderr"
 
 handlers[wire.MSG_WORKER_REPORT] = function(self, message)
   self.reports[#self.reports + 1] = message
+end
+
+-- Of the machine's own kernel: whoever has that says what becomes of it.
+handlers[wire.MSG_KERNEL_OP_REQUEST] = function(self, message)
+  if self.on_kernel_op then
+    self.on_kernel_op(message)
+  end
 end
 
 handlers[wire.MSG_LIFECYCLE] = function(self, message)

@@ -60,6 +60,9 @@ function vm.new(machine, fields)
   self.channel.on_plan = function()
     capture.prepare(self)
   end
+  self.channel.on_kernel_op = function(message)
+    require("ktstr.ops").serve(self, message)
+  end
   made = made + 1
   live[self] = made
   return self
@@ -357,6 +360,23 @@ end
 ---@return ktstr.Capture
 function VM:capture(tag)
   return freeze.capture(self, tag)
+end
+
+--- Reads and writes the kernel's memory, in order: globals, per-CPU variables, addresses, fields of tasks.
+--- "hot" while the guest runs, each word at once; `cold` all of them in one freeze. The first that fails ends
+--- the batch: what was done before it stays, and the error has its `index`, and the `values` up to there.
+---   vm:kernel_ops { { op = "read", symbol = "jiffies_64" } }[1]
+---   vm:kernel_ops { cold = true,
+---     { op = "read", symbol = "runqueues", cpu = 1, field = "curr.pid" },
+---     { op = "write", task = 1, field = "static_prio", value = 120 },
+---     { op = "or", symbol = "sysctl_sched_features", value = 4 } }
+--- Raises "invalid", "not-found", "ambiguous", "per-cpu", "unmapped", "running" (what cannot be done at once
+--- while the guest runs); cold as vm:freeze(), and then nothing was done.
+---@param list table ktstr.KernelOp[] with `cold`
+---@return any[] values of each entry: what was read; of "or" what was there before; of a write true
+function VM:kernel_ops(list)
+  self:_check_alive "asked for kernel operations"
+  return require("ktstr.ops").batch(self, list)
 end
 
 --- Samples the running kernel's state from outside, at an interval, until the monitor is stopped or the

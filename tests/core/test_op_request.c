@@ -138,7 +138,7 @@ struct fault {
 static void each_fault_is_named_with_its_entry(void **state)
 {
 	static const struct fault faults[] = {
-		{ "entry 2: it says nowhere", KERNEL_OP_READ },
+		{ "entry 2: it says nowhere", KERNEL_OP_READ, .symbol = NULL },
 		{ "entry 2: it says two places", KERNEL_OP_READ, .symbol = "a", .address = true },
 		{ "entry 2: it says two places", KERNEL_OP_READ, .task = true, .pid = 1, .address = true },
 		{ "entry 2: only a SYMBOL has a CPU", KERNEL_OP_READ, .address = true, .cpu = true },

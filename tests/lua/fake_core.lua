@@ -11,6 +11,7 @@ local strerror = {
 
 local names = {
   "SYS_RDY", "LIFECYCLE", "STDOUT", "STDERR", "WORKER_REPORT", "EXIT", "OP_REPLY", "OP_REQUEST",
+  "KERNEL_OP_REQUEST",
 }
 local ops = {
   "SPAWN", "EXEC", "WAIT", "KILL", "STDIN", "READ", "WRITE", "LOAD_MODULES", "CGROUP_CREATE",

@@ -283,6 +283,128 @@ u32 disassembler_run(struct disassembler *d, const void *bytes, size_t size, u64
 		     struct instruction *ret, u32 max);
 ]],
 
+  ["tlv/wire.h"] = [[
+enum {
+	KERNEL_OP_REQUEST_MAX = 64 << 10,
+	KERNEL_OP_ENTRIES_MAX = 1024,
+	KERNEL_OP_BYTES_MAX = 32 << 10,
+	KERNEL_OP_SYMBOL_MAX = 511,
+	KERNEL_OP_FIELD_MAX = 255,
+	KERNEL_OP_STRUCT_MAX = 127,
+	KERNEL_OP_TYPE_MAX = 7,
+};
+struct wire_kernel_op_reply {
+	u32 request_id;
+	u32 status;
+	u32 done;
+};
+]],
+
+  ["kernel/pid.h"] = [[
+struct pid_layout {
+	u64 head;
+	u64 base;
+	u32 node_shift, node_slots;
+	u32 slot_bits;
+	u32 pid_tasks;
+	u32 task_links;
+	u32 task_pid;
+};
+]],
+
+  ["kernel/ops.h"] = [[
+struct op_step {
+	u64 offset;
+	u32 per_cpu;
+	u32 reserved;
+};
+enum op_base {
+	OP_BASE_ADDRESS,
+	OP_BASE_PER_CPU,
+	OP_BASE_TASK,
+};
+struct op {
+	u64 start;
+	u64 offset;
+	u64 value;
+	u32 number;
+	u32 first_step;
+	u32 size;
+	u32 data;
+	u16 steps;
+	u8 op;
+	u8 base;
+	u8 is_bytes;
+	u8 reserved[3];
+};
+struct op_layout {
+	u64 offsets;
+	u64 unset;
+	u32 cpus;
+	u32 reserved;
+	struct pid_layout pids;
+};
+struct op_batch {
+	struct op_layout layout;
+	const struct op *ops;
+	const struct op_step *steps;
+	u32 count, step_count;
+	u8 *data;
+	u64 data_size;
+	bool frozen;
+	u64 *values;
+	u32 done;
+	struct error *err;
+};
+struct error *op_batch_check(const struct op_batch *b);
+void op_batch_run(struct op_batch *b, const struct view *view);
+]],
+
+  ["tlv/codec.h"] = [[
+struct attr_info;
+struct attr_reader {
+	const u8 *data;
+	size_t size;
+	size_t pos;
+	bool malformed;
+};
+struct attr {
+	const struct attr_info *info;
+	const void *value;
+	size_t length;
+};
+]],
+
+  ["kernel/op_request.h"] = [[
+struct op_request {
+	u32 request_id;
+	bool cold;
+	u32 count;
+	struct attr_reader entries;
+	struct attr next;
+};
+enum op_where {
+	OP_AT_SYMBOL = 1,
+	OP_AT_ADDRESS,
+	OP_AT_TASK,
+};
+struct op_entry {
+	u32 op;
+	u32 where;
+	bool has_cpu, has_value, has_data, has_length;
+	u32 cpu, pid;
+	u64 address, value, length;
+	const u8 *data;
+	u64 data_size;
+	char symbol[KERNEL_OP_SYMBOL_MAX + 1];
+	char field[KERNEL_OP_FIELD_MAX + 1];
+	char structure[KERNEL_OP_STRUCT_MAX + 1];
+	char type[KERNEL_OP_TYPE_MAX + 1];
+};
+struct error *op_request_open(const void *payload, size_t size, struct op_request *ret);
+bool op_request_next(struct op_request *r, struct op_entry *ret);
+]],
+
   ["coordinator/monitor.h"] = [[
 struct monitor_step {
 	u64 offset;
@@ -421,7 +543,8 @@ const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
   "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h",
-  "kernel/vmcore_file.h", "capture/record.h", "capture/plan.h", "coordinator/monitor.h" }
+  "kernel/vmcore_file.h", "capture/record.h", "capture/plan.h", "coordinator/monitor.h", "tlv/wire.h",
+  "kernel/pid.h", "kernel/ops.h", "tlv/codec.h", "kernel/op_request.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then

@@ -235,6 +235,7 @@ function machine:note_touched() end
 ---   "periodic", seconds: a capture from a timer again and again; 0 ends it. Counts are in freeze_counts()
 ---   "deaf", cpu, seconds: that vCPU does not look at a freeze for so long
 ---   "rendezvous_timeout", seconds: instead of 30
+---   "kernel_op_timeout", seconds: how long a guest's kernel operations wait for this process, instead of 10
 ---   "capture", source, tag: a capture by that source ("periodic", "watch", "kernel-op"); raises as capture()
 ---@param name string
 ---@param ... number|string
@@ -243,6 +244,27 @@ function machine:test_hook(name, ...) end
 --- How the captures of each source went.
 ---@return table<string, { done: number, busy: number, timeout: number, failed: number }> by source
 function machine:freeze_counts() end
+
+--- Operations on the kernel's memory, in order, as bytes of the structs in core/kernel/ops.h; the first that
+--- fails is the last. Raises "invalid" for what makes no sense; as capture() when cold: then nothing was done.
+---@param layout string struct op_layout
+---@param ops string struct op, repeated
+---@param steps string struct op_step, repeated
+---@param data string where reads of bytes go, and writes of bytes come from
+---@param cold boolean in one freeze of its own
+---@return string values a u64 for each operation that was carried out
+---@return string data
+---@return ktstr.Error|nil err why the next one was not
+function machine:run_ops(layout, ops, steps, data, cold) end
+
+--- A guest's request for kernel operations is this process's now: false, it has been answered that nobody came.
+---@param token integer
+---@return boolean
+function machine:claim_kernel_op(token) end
+
+---@param token integer
+---@param answer string struct wire_kernel_op_reply and what is behind it; at most 64 KiB
+function machine:answer_kernel_op(token, answer) end
 
 --- Asks the machine to end; exit_reason ExternalKill. Does not wait. Also while it is frozen.
 function machine:kill() end
