@@ -151,7 +151,7 @@ $(BUILD)/tests/core/%: tests/core/%.c $(LIBCORE)
 # It boots the tiny guest, and knows its addresses.
 $(BUILD)/tests/core/test_tiny: private CFLAGS_ALL += -Iguest
 $(BUILD)/tests/core/test_tiny: | $(BUILD)/guest/tiny
-$(BUILD)/tests/core/test_lua_memory $(BUILD)/tests/core/test_saved: | $(BUILD)/guest/tiny
+$(BUILD)/tests/core/test_lua_memory $(BUILD)/tests/core/test_saved $(BUILD)/tests/core/test_kernel_op: | $(BUILD)/guest/tiny
 
 # These start the agent, which is built without the host's libraries and sanitizers.
 $(filter $(BUILD)/tests/core/test_agent_%,$(TESTS)): | $(BUILD)/guest/agent
