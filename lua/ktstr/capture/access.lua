@@ -79,7 +79,7 @@ local SECTION = "%.[%w_%.]+$"
 
 -- The programs' sections that have a global of that name: { map, value }.
 local function program_globals(self, name)
-  local found = {}
+  local _, found = self.k, {}
   if not self._plan.has_maps then
     return found
   end

@@ -21,14 +21,6 @@ local function plain(value)
   return value
 end
 
--- Bytes that have no type are no text.
-local function key_or_value(map, member, value)
-  local is_bytes = type(value) == "string" and map.object:get_(member) == 0
-  return is_bytes and { ["$bytes"] = (value:gsub(".", function(c)
-    return ("%02x"):format(c:byte())
-  end)) } or plain(value)
-end
-
 local function contents(map, out)
   if map.type == "array" and map.max_entries == 1 and map.name:find "%." then
     out.globals = plain(map:globals())
@@ -36,10 +28,7 @@ local function contents(map, out)
   end
   local entries = setmetatable({}, values.array)
   for key, value in map:entries() do
-    entries[#entries + 1] = {
-      key = key_or_value(map, "btf_key_type_id", key),
-      value = key_or_value(map, "btf_value_type_id", value),
-    }
+    entries[#entries + 1] = { key = plain(key), value = plain(value) }
   end
   out.entries = entries
 end

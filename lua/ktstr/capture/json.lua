@@ -1,7 +1,9 @@
 -- Captures as JSON, and back. Numbers that no JSON reader keeps exact are { "$int": "18446744073709551615" },
--- addresses { "$address": "0xffff888003c2a000" }: no member of a kernel's struct begins with '$'.
+-- addresses { "$address": "0xffff888003c2a000" }, bytes that are no UTF-8 { "$bytes": "ff00" }: no member of
+-- a kernel's struct begins with '$'.
 local ffi = require "ffi"
 local dkjson = require "dkjson"
+local unistd = require "posix.unistd"
 local address = require "ktstr.kernel.address"
 local errors = require "ktstr.errors"
 local files = require "ktstr.files"
@@ -28,15 +30,18 @@ local function number(value)
   return setmetatable({ text = ("%.17g"):format(value) }, Number)
 end
 
--- The bytes of a char array need not be text.
+-- Well-formed UTF-8, as far as its form goes.
+local function is_text(value)
+  local rest = value:gsub("[\194-\223][\128-\191]", ""):gsub("[\224-\239][\128-\191][\128-\191]", "")
+    :gsub("[\240-\244][\128-\191][\128-\191][\128-\191]", "")
+  return not rest:find "[\128-\255]"
+end
+
+-- The bytes of a char array need not be text: then they are written as hexadecimal digits.
 local function text(value)
-  if not value:find "[\128-\255]" then
-    return value
-  end
-  return (value:gsub("[\128-\255]", function(c)
-    local byte = c:byte()
-    return string.char(0xc0 + math.floor(byte / 64), 0x80 + byte % 64)
-  end))
+  return is_text(value) and value or { ["$bytes"] = value:gsub(".", function(c)
+    return ("%02x"):format(c:byte())
+  end) }
 end
 
 local function encodable(value)
@@ -53,18 +58,23 @@ local function encodable(value)
   elseif kind ~= "table" then
     return value
   end
-  local out = setmetatable({}, getmetatable(value) == values.array and values.array or nil)
   if getmetatable(value) == values.array then
+    local out = setmetatable({}, values.array)
     for i = 1, table.maxn(value) do
       local one = value[i]
       out[i] = one == nil and dkjson.null or encodable(one)
     end
     return out
   end
+  -- Always in the same order, so that two files can be compared.
+  local out, order = {}, {}
   for key, one in pairs(value) do
-    out[tostring(key)] = encodable(one)
+    key = tostring(key)
+    out[key] = encodable(one)
+    order[#order + 1] = key
   end
-  return out
+  table.sort(order)
+  return setmetatable(out, { __jsontype = "object", __jsonorder = order })
 end
 
 ---@param data table
@@ -75,17 +85,31 @@ end
 
 local taken = 0
 
--- Beside it, so that a rename makes it whole at once.
+local function put(path, content)
+  local file, reason = io.open(path, "wb")
+  if file then
+    local written, write_reason = file:write(content)
+    local closed, close_reason = file:close()
+    reason = not written and write_reason or not closed and close_reason or nil
+  end
+  return reason
+end
+
+-- Beside it, so that a rename makes it whole at once; a device or a pipe is written as it is.
 local function write_file(path, content)
   taken = taken + 1
-  local temporary = ("%s.tmp-%d-%d"):format(path, require("posix.unistd").getpid(), taken)
-  local ok, e = pcall(function()
-    files.write(temporary, content)
-    files.rename(temporary, path)
-  end)
-  if not ok then
-    os.remove(temporary)
-    error(e, 0)
+  local is_other = files.exists(path) and not files.is_file(path)
+  local temporary = is_other and path or ("%s.tmp-%d-%d"):format(path, unistd.getpid(), taken)
+  local reason = put(temporary, content)
+  if not reason and not is_other then
+    local _
+    _, reason = os.rename(temporary, path)
+  end
+  if reason then
+    if not is_other then
+      os.remove(temporary)
+    end
+    errors.raise("os", ("cannot write the capture to %s: %s"):format(path, reason))
   end
 end
 
@@ -121,6 +145,10 @@ local function decoded(value)
     return out
   elseif type(value["$int"]) == "string" then
     return json.integer(value["$int"])
+  elseif type(value["$bytes"]) == "string" then
+    return (value["$bytes"]:gsub("%x%x", function(digits)
+      return string.char(tonumber(digits, 16))
+    end))
   elseif type(value["$address"]) == "string" then
     return address.new(address.parse((value["$address"]:gsub("^0x", ""))))
   end

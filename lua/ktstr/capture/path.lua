@@ -96,8 +96,9 @@ function Cursor:copy(offset, size)
   self.actions[#self.actions + 1] = { offset, size }
 end
 
-function Cursor:go(op)
-  self.actions[#self.actions + 1] = { op = op, path = self.text }
+-- what: what it is, if that is not what is being looked for.
+function Cursor:go(op, what)
+  self.actions[#self.actions + 1] = { op = op, path = what or self.text }
 end
 
 function Cursor:raise(code, message, hint)
@@ -122,7 +123,7 @@ function Cursor:follow()
     return
   end
   self:copy(self.bits / 8, 8)
-  self:go { kind = "FOLLOW", a = self.bits / 8 }
+  self:go({ kind = "FOLLOW", a = self.bits / 8 }, self.come)
   self.type, self.bits = self.type:target(), 0
 end
 
@@ -151,7 +152,7 @@ function Cursor:cpus(cpu)
   end
   if not self.is_variable then
     self:copy(self.bits / 8, 8)
-    self:go { kind = "FOLLOW", a = self.bits / 8 }
+    self:go({ kind = "FOLLOW", a = self.bits / 8 }, self.come)
     self.type, self.bits = self.type:target(), 0
   end
   self:go { kind = "PER_CPU", flags = cpu and 1 or 0, a = cpu or 0 } -- PLAN_ONE
@@ -362,19 +363,21 @@ function path.find(k, parsed)
   local cursor = setmetatable({ k = k, set = k:_types(), path = parsed, actions = {}, text = parsed.root,
     cpu_count = k._vm.topology.cpus }, Cursor)
   local first = 1
+  cursor.come = parsed.root -- so far
   if is_tasks(parsed) then
     cursor.text = "tasks[]"
     begin(cursor, TASKS[1])
     for _, step in ipairs(TASKS[2]) do
       STEP[step.kind](cursor, step)
     end
-    first = 2
+    first, cursor.come = 2, cursor.text
   else
     begin(cursor, parsed.root, parsed.type)
   end
   for i = first, #parsed.steps do
     cursor.text = parsed.steps[i].text
     STEP[parsed.steps[i].kind](cursor, parsed.steps[i])
+    cursor.come = cursor.text
   end
   finish(cursor)
   return cursor.actions
