@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
 local fake_kernel = require "tests.lua.fake_kernel"
+local operand = require "ktstr.kernel.operand"
 local ops = require "ktstr.ops"
 
 local C = ffi.C
@@ -167,7 +168,7 @@ describe("vm:kernel_ops", function()
     for code, entry in pairs(bad) do
       fake:put(JIFFIES, "uint64_t", 1)
       fake:put(SOME_INT, "uint32_t", 1)
-      local e = refused(fake, code, "entry 3, " .. ops.name(entry), {
+      local e = refused(fake, code, "entry 3, " .. operand.name(entry), {
         { op = "read", symbol = "jiffies_64" },
         { op = "write", symbol = "jiffies_64", value = 2 },
         entry,
