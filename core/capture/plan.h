@@ -119,6 +119,8 @@ struct plan_run;
 MUST_CHECK struct error *plan_run_create(struct plan *p, u64 expected, struct plan_run **ret);
 /* Of a machine that stands still. Whatever goes wrong is a note. */
 void plan_run_execute(struct plan_run *run, const struct view *view);
+/* Behind that, beside what the plan says: size bytes from there, as far as they are mapped. Nothing is noted. */
+void plan_run_add(struct plan_run *run, u64 address, u64 size);
 /* What was recorded; the run is destroyed, whatever comes. */
 MUST_CHECK struct error *plan_run_finish(struct plan_run *run, struct record **ret);
 /* NULL is allowed. */

@@ -223,6 +223,33 @@ void plan_run_execute(struct plan_run *run, const struct view *view)
 	run->record->spent_ns = clock_now_ns() - start;
 }
 
+void plan_run_add(struct plan_run *run, u64 address, u64 size)
+{
+	const u64 page = 4096;
+	struct record *r = run->record;
+	u64 end = address + size;
+
+	while (!run->stopped && address < end) {
+		u64 at = ALIGN_UP(r->size, (u64)WORD) + address % WORD;
+		u64 part = page - address % page;
+
+		if (part > end - address)
+			part = end - address;
+		if (part > r->capacity || at > r->capacity - part || !make_room_for_segment(run))
+			return;
+
+		struct error *err = view_read(run->view, 0, address, r->data + at, part);
+
+		if (err) {
+			error_destroy(err);
+			return;
+		}
+		r->segments[r->segment_count++] = (struct view_segment){ address, part, r->data + at };
+		r->size = at + part;
+		address += part;
+	}
+}
+
 static void write_notes(const struct plan_run *run)
 {
 	struct buf *out = &run->record->notes;

@@ -10,7 +10,7 @@
 #include "machine/frozen.h"
 #include "machine/watch.h"
 
-/* Names of their records; as many may wait for main, so that none is another's before it has been taken. */
+/* Names of their records, and how many fires may wait for main: none's name is another's before it has been taken. */
 enum { EVENTS_MAX = 256 };
 
 struct watch_entry {
@@ -71,51 +71,6 @@ static void say_lost(struct coordinator *c, const char *why)
 		coordinator_warn(c, "writes to watched places are counted, but not recorded: %s", why);
 }
 
-static struct error *take_record(struct coordinator *c, const struct watch_event *event, struct capture **ret)
-{
-	u32 cpus = machine_cpus(c->machine);
-	struct capture *capture;
-	struct error *err = capture_create(event->tag, FREEZE_WATCH, cpus, &capture);
-
-	if (err)
-		return err;
-	capture->clock_ns = machine_clock_ns(c->machine);
-	capture->elapsed_ns = event->fire.elapsed_ns;
-	for (u32 i = 0; !err && i < cpus; i++)
-		err = machine_get_regs(c->machine, i, &capture->cpu[i].regs, &capture->cpu[i].sregs);
-	if (err)
-		free(capture);
-	else
-		*ret = capture;
-	return err;
-}
-
-static void record_fire(struct coordinator *c, struct watch_fire *fire)
-{
-	struct watch_event event;
-	struct capture *capture;
-	u32 times = 0;
-
-	fire->elapsed_ns = c->frozen_at_ns - c->started_ns - c->frozen_total_ns;
-	event.fire = *fire;
-	snprintf(event.tag, sizeof(event.tag), "watch_%03u", c->watching.recorded % EVENTS_MAX);
-
-	struct error *err = take_record(c, &event, &capture);
-
-	if (!err) {
-		err = capture_store_put(&c->captures, capture, &times);
-		if (err)
-			free(capture);
-	}
-	if (err)
-		say_lost(c, error_message(err));
-	else if (!put_event(c, &event))
-		say_lost(c, "the script does not take them");
-	else
-		c->watching.recorded++;
-	error_destroy(err);
-}
-
 /* One vCPU executes one instruction that KVM cannot emulate, with every page writable. */
 static struct error *unblock(struct coordinator *c, u32 cpu)
 {
@@ -146,10 +101,52 @@ static struct error *unblock(struct coordinator *c, u32 cpu)
 	return err;
 }
 
+/* All that was fired before one freeze, and the record that they have in common. */
 struct recording {
 	struct watch_fire *fires; /* room for all that vCPUs can hold */
-	u32 max;
+	u32 max, count;
+	struct shot shot;
+	char tag[32];
+	bool is_published;
 };
+
+/* The calls that the writers are in: what is left of their stacks. */
+static void add_stacks(struct coordinator *c, struct recording *r)
+{
+	const u64 stack_size = 16 << 10, kernel = 1ULL << 63;
+	struct kvm_regs regs = { 0 };
+	struct kvm_sregs sregs;
+
+	for (u32 i = 0; r->shot.run && i < r->count; i++) {
+		error_destroy(machine_get_regs(c->machine, r->fires[i].cpu, &regs, &sregs));
+		if (regs.rsp & kernel)
+			plan_run_add(r->shot.run, regs.rsp, stack_size - regs.rsp % stack_size);
+	}
+}
+
+/* Main may have them now. */
+static void publish(struct coordinator *c, struct recording *r)
+{
+	u32 times = 0;
+	struct error *err = captures_keep(c, &r->shot, &times);
+
+	r->is_published = true;
+	if (err) {
+		say_lost(c, error_message(err));
+		error_destroy(err);
+		return;
+	}
+	c->watching.recorded++;
+	for (u32 i = 0; i < r->count; i++) {
+		struct watch_event event = { .fire = r->fires[i] };
+
+		memcpy(event.tag, r->tag, sizeof(event.tag));
+		if (!put_event(c, &event))
+			say_lost(c, "the script does not take them");
+	}
+	__atomic_store_n(&c->watching.is_new, true, __ATOMIC_RELEASE);
+	mailbox_nudge(&c->mailbox);
+}
 
 /* The freeze is to be main's. False: main has not even been told yet that its last one has come to its limit. */
 static bool offer_freeze(struct coordinator *c)
@@ -159,31 +156,41 @@ static bool offer_freeze(struct coordinator *c)
 	return __atomic_compare_exchange_n(&c->hold, &none, HOLD_WATCH, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static struct error *record_all(struct coordinator *c, void *arg)
+static struct error *unblock_all(struct coordinator *c)
 {
-	const struct recording *r = arg;
 	struct error *err = NULL;
-	u64 hold_ns = 0;
 	u32 cpu;
 
 	while (!err && !machine_has_stop(c->machine) && machine_find_blocked(c->machine, &cpu))
 		err = unblock(c, cpu);
+	return err;
+}
+
+static struct error *record_all(struct coordinator *c, void *arg)
+{
+	struct recording *r = arg;
+	struct error *err = unblock_all(c);
+	u64 hold_ns = 0;
+
 	if (err)
 		return err;
-
-	u32 count = machine_take_fires(c->machine, r->fires, r->max);
-
-	for (u32 i = 0; i < count; i++)
+	r->count = machine_take_fires(c->machine, r->fires, r->max);
+	if (!r->count)
+		return NULL;
+	err = captures_take(c, &r->shot);
+	if (err)
+		return err;
+	add_stacks(c, r);
+	for (u32 i = 0; i < r->count; i++) {
+		r->fires[i].elapsed_ns = r->shot.capture->elapsed_ns;
 		if (r->fires[i].hold_ns > hold_ns)
 			hold_ns = r->fires[i].hold_ns;
+	}
 	// Before main can see what has been fired.
-	if (hold_ns && !offer_freeze(c))
-		hold_ns = 0;
-	for (u32 i = 0; i < count; i++)
-		record_fire(c, &r->fires[i]);
-	__atomic_store_n(&c->watching.is_new, true, __ATOMIC_RELEASE);
-	mailbox_nudge(&c->mailbox);
-	return hold_ns ? hold_for_watch(c, hold_ns) : NULL;
+	if (!hold_ns || !offer_freeze(c))
+		return NULL;
+	publish(c, r);
+	return hold_for_watch(c, hold_ns);
 }
 
 /* --- */
@@ -197,30 +204,44 @@ static void say_fast(struct coordinator *c)
 				 id, WATCH_RATE);
 }
 
-static void serve(struct coordinator *c, const struct recording *r)
+/* A freeze came to nothing. Whoever waits is not to wait for ever. */
+static void give_up(struct coordinator *c, const struct error *err)
 {
-	u64 start = clock_now_ns();
-	u32 expirations = c->expirations;
-	struct error *err = freeze(c, FREEZE_WATCH, record_all, (void *)r);
+	if (machine_has_stop(c->machine))
+		return;
+	if (error_code(err) == ERROR_ENDED) { // main has given up a call of its own meanwhile: once more
+		c->watching.due = true;
+		coordinator_post(c, 0);
+		return;
+	}
+	say_lost(c, error_message(err));
+	machine_drop_fires(c->machine);
+}
 
+static struct error *serve(struct coordinator *c, struct recording *r)
+{
+	u32 expirations = c->expirations;
+	struct error *err;
+
+	snprintf(r->tag, sizeof(r->tag), "watch_%03u", c->watching.recorded % EVENTS_MAX);
+	r->fires = malloc(r->max * sizeof(*r->fires));
+	err = r->fires ? captures_begin(c, FREEZE_WATCH, r->tag, &r->shot) : error_no_memory();
+	if (err)
+		return err;
+	err = freeze(c, FREEZE_WATCH, record_all, r);
 	if (c->expirations != expirations && c->limit_hook)
 		c->limit_hook(c->limit_ctx);
-	if (err && !machine_has_stop(c->machine)) {
-		if (error_code(err) == ERROR_ENDED) { // main has given up a call of its own meanwhile
-			c->watching.due = true;
-			coordinator_post(c, 0);
-		} else {
-			say_lost(c, error_message(err));
-			machine_drop_fires(c->machine);
-		}
-	}
-	error_destroy(err);
-	machine_note_recording(c->machine, clock_now_ns() - start);
+	if (!err && r->count && !r->is_published)
+		publish(c, r);
+	if (!r->is_published)
+		captures_drop(&r->shot);
+	return err;
 }
 
 void watching_serve(struct coordinator *c)
 {
 	struct recording r = { .max = machine_cpus(c->machine) * WATCH_FIRES_MAX };
+	u64 start = clock_now_ns();
 
 	if (!c->watching.due || machine_has_stop(c->machine))
 		return;
@@ -228,14 +249,14 @@ void watching_serve(struct coordinator *c)
 	say_fast(c);
 	if (!machine_has_fires(c->machine))
 		return;
-	r.fires = malloc(r.max * sizeof(*r.fires));
-	if (r.fires) {
-		serve(c, &r);
-	} else {
-		say_lost(c, "the host has no memory for them");
-		machine_drop_fires(c->machine);
-	}
+
+	struct error *err = serve(c, &r);
+
+	if (err)
+		give_up(c, err);
+	error_destroy(err);
 	free(r.fires);
+	machine_note_recording(c->machine, clock_now_ns() - start);
 }
 
 /* --- main's side --- */

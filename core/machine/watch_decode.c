@@ -360,6 +360,14 @@ static bool work_back(const struct instruction *i, const struct watch_write *w, 
 	return true;
 }
 
+/* XCHG locks by itself; a plain store cannot be locked. */
+static bool is_lock_right(const struct instruction *i)
+{
+	if (i->op == OP_MOV)
+		return !i->prefix.locked;
+	return i->prefix.locked || i->op == OP_XCHG;
+}
+
 /* One that takes exactly these bytes and makes this write. */
 static bool decode_at(const u8 *code, u32 size, const struct watch_write *w, enum operation *op,
 		      struct watch_atomic *ret)
@@ -384,8 +392,7 @@ static bool decode_at(const u8 *code, u32 size, const struct watch_write *w, enu
 		identify_two_bytes(&i, opcode, modrm >> 3 & 7);
 	else
 		identify(&i, opcode, modrm >> 3 & 7);
-	if (i.op == OP_NONE || i.size != w->size || i.prefix.locked == (i.op == OP_MOV) ||
-	    (!i.prefix.locked && i.op != OP_XCHG && i.op != OP_MOV))
+	if (i.op == OP_NONE || i.size != w->size || !is_lock_right(&i))
 		return false;
 	i.reg = (u8)((modrm >> 3 & 7) | (i.prefix.rex & 4) << 1);
 

@@ -11,7 +11,7 @@ static u64 extend(u64 v, const struct watch_config *c)
 {
 	u32 shift = 64 - c->size * 8;
 
-	return c->is_signed ? (u64)((s64)(v << shift) >> shift) : v;
+	return c->is_signed ? (u64)((s64)(v << shift) >> shift) : v << shift >> shift;
 }
 
 static bool holds(const struct watch_config *c, u64 before, u64 after)

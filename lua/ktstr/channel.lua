@@ -163,8 +163,10 @@ function Channel:pump(timeout)
     self.ended = self.ended or payload == "ended"
     if payload == "plan" then
       self.on_plan()
+    elseif payload == "watch" then
+      self.on_watch()
     end
-    return payload == "console" or payload == "plan"
+    return payload == "console" or payload == "plan" or payload == "watch"
   end
   local handler = handlers[kind]
   local message = handler and core.wire.decode(kind, payload)

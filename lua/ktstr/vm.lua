@@ -20,6 +20,7 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field channel ktstr.Channel
 ---@field plan ktstr.Plan|nil what it was made of
 ---@field capture_plan ktstr.CapturePlan|nil what captures record beside what they always do
+---@field watching table<integer, ktstr.Watch>|nil its watches, by their numbers
 ---@field warm boolean it was started from a saved machine, and not booted
 ---@field k ktstr.Kernel its kernel from outside: symbols, types, objects, memory
 local VM = {}
@@ -59,6 +60,9 @@ function vm.new(machine, fields)
   machine:wake_on_plan(true)
   self.channel.on_plan = function()
     capture.prepare(self)
+  end
+  self.channel.on_watch = function()
+    self:_serve_watches()
   end
   self.channel.on_kernel_op = function(message)
     require("ktstr.ops").serve(self, message)
@@ -127,6 +131,14 @@ end
 function VM:_check_alive(doing)
   if self.channel.ended or self.result then
     error(self:_ended_error(doing), 0)
+  end
+  self:_serve_watches()
+end
+
+-- Calls the functions of what watches have seen. In a freeze of the script's own they wait.
+function VM:_serve_watches()
+  if self.watching and not self.machine:is_frozen() then
+    require("ktstr.watch").serve(self)
   end
 end
 
@@ -393,6 +405,26 @@ end
 function VM:monitor(options)
   self:_check_alive "asked for a monitor"
   return require("ktstr.kernel.monitor").monitor(self.k, options)
+end
+
+--- Calls fn(record) when the guest writes to a place in its memory; record.fire says who wrote what: .cpu,
+--- .rip, .symbol, .task, .backtrace, .old, .new, .raced. The record is taken right behind the write, and the
+--- guest goes on; fn gets it as soon as the script waits for the machine, or asks it for something. With
+--- frozen = true the guest waits for fn, for freeze_limit at most. What fn raises is raised by the call that
+--- was waited in. Without a function the writes are only counted.
+---   local w = vm:watch("sysctl_sched_base_slice", function(snap) print(snap.fire) end)
+---   vm:watch(vm.k:task(1):member_ "static_prio", { when = { "<", 100 } }, fn)
+--- Raises "not-found" (no such symbol), "invalid" (not 1, 2, 4 or 8 bytes, not aligned, no memory),
+--- "per-cpu", "unsupported" (no more can be had), as vm:freeze().
+---@param what string|ktstr.Address|ktstr.Object|number a symbol ("x", "x.member"), an address, an object's member
+---@param given { len: integer|nil, when: table|string|nil, frozen: boolean|nil, backend: string|nil,
+---  signed: boolean|nil }|fun(snap: ktstr.Capture)|nil  len: bytes, as the type has them. when: "changed", {
+--- op, value }: ==, ~=, <, <=, >, >=, & (one of the bits)  of the new value. backend: "register" or "page",
+--- as can be had.
+---@param fn fun(snap: ktstr.Capture)|nil
+---@return ktstr.Watch w w:hits(), w:cancel()
+function VM:watch(what, given, fn)
+  return require("ktstr.watch").watch(self, what, given, fn)
 end
 
 --- All captures so far, in order: the script's, and those that programs in the guest asked for with
