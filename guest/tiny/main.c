@@ -11,6 +11,7 @@
 #include "tiny/cpu.h"
 #include "tiny/hostile.h"
 #include "tiny/io.h"
+#include "tiny/kernel_op.h"
 #include "tiny/load.h"
 #include "tiny/op.h"
 #include "tiny/print.h"
@@ -321,6 +322,24 @@ static void run_capture_bad(s64 number)
 	report_exit(capture_bad() ? 0 : 1);
 }
 
+static void run_kernel_op(s64 number)
+{
+	report_ready();
+	report_exit(kernel_op_one_by_one((u32)number) ? 0 : 1);
+}
+
+static void run_kernel_op_burst(s64 number)
+{
+	report_ready();
+	report_exit(kernel_op_burst((u32)number) ? 0 : 1);
+}
+
+static void run_kernel_op_bad(s64 number)
+{
+	report_ready();
+	report_exit(kernel_op_bad() ? 0 : 1);
+}
+
 static void run_triple_elsewhere(s64 number)
 {
 	if (start_cpus())
@@ -385,6 +404,9 @@ static const struct scenario {
 	{ "deadline", run_deadline, true }, /* the same for a TSC deadline; EXIT 1 where there is none */
 	{ "capture", run_capture, true }, /* number requests, one by one (capture.h), EXIT 0 or 1; goes on */
 	{ "capture-burst", run_capture_burst, true }, /* the same, all sent at once; goes on */
+	{ "kernel-op", run_kernel_op, true }, /* number requests, one by one (kernel_op.h), EXIT 0 or 1; goes on */
+	{ "kernel-op-burst", run_kernel_op_burst, true }, /* the same, all sent at once; goes on */
+	{ "kernel-op-bad", run_kernel_op_bad, true }, /* bad requests, EXIT 0 or 1; goes on */
 	{ "capture-bad", run_capture_bad, true }, /* bad requests, each one's fate on STDOUT, EXIT 0 or 1; goes on */
 };
 
