@@ -233,6 +233,9 @@ static struct error *set_plan(struct coordinator *c, void *arg)
 	p->expected = 0;
 	snprintf(p->reason, sizeof(p->reason), "%s", new->reason ? new->reason : "");
 	p->settled = true;
+	loop_cancel_timer(&c->loop, &p->timer);
+	// The request that waits for it is looked at in the loop's next turn.
+	coordinator_post(c, 0);
 	return NULL;
 }
 
@@ -273,10 +276,8 @@ static bool plan_is_settled(struct coordinator *c)
 {
 	struct planning *p = &c->planning;
 
-	if (p->settled || !__atomic_load_n(&p->asks, __ATOMIC_ACQUIRE) || machine_has_stop(c->machine)) {
-		loop_cancel_timer(&c->loop, &p->timer);
+	if (p->settled || !__atomic_load_n(&p->asks, __ATOMIC_ACQUIRE) || machine_has_stop(c->machine))
 		return true;
-	}
 	if (!p->awaited) {
 		p->awaited = true;
 		loop_set_timer(&c->loop, &p->timer, clock_deadline_ns(PLAN_PATIENCE_NS));
