@@ -206,10 +206,32 @@ function machine:memory_crc() end
 ---@param tag string 1 to 64 bytes of printable text
 function machine:capture(tag) end
 
---- What was recorded so far, in order: by main, by the guest, by timers. elapsed: seconds since start() that
---- the machine was not frozen. Also after the end.
----@return { tag: string, source: string, elapsed: number, clock: number, cpus: { regs: string, sregs: string }[] }[]
----  clock: the guest's kvmclock, seconds
+--- What captures record from now on: a plan's program (core/capture/plan.h) as bytes, which finds the kernel's
+--- memory as view() does now; or nil, and why there is none. Raises "format", "invalid" (for another number of
+--- CPUs), "ended".
+---@param bytes string|nil
+---@param reason string|nil
+function machine:set_plan(bytes, reason) end
+
+--- Whether the first capture that the guest asks for waits, for 3 s at most, until set_plan() has been called:
+--- recv() returns nil, "plan" then.
+---@param on boolean
+function machine:wake_on_plan(on) end
+
+---@class ktstr.core.capture
+---@field tag string
+---@field source string
+---@field number number of this machine's captures, from 1 on: this one's alone
+---@field elapsed number seconds since start() that the machine was not frozen
+---@field clock number the guest's kvmclock, seconds
+---@field frozen number seconds that the machine stood still for it
+---@field cpus { regs: string, sregs: string }[] none in a placeholder
+---@field record userdata|nil holds a struct record *, which the FFI finds there
+---@field missed boolean a placeholder: it timed out
+---@field reason string why, or why there is no record
+
+--- What was recorded so far, in order: by main, by the guest, by timers. Also after the end.
+---@return ktstr.core.capture[]
 function machine:captures() end
 
 --- Saves a frozen machine, which stays so. identity and script are kept with it, and nothing here looks into
