@@ -298,7 +298,7 @@ install: all
 	install -m 755 $(addprefix $(BUILD)/guest/,agent ktstr-capture ktstr-kernel tiny busybox) $(DESTDIR)$(LIBDIR)/guest
 	for f in $(shell find lua/ktstr -name '*.lua'); do install -D -m 644 $$f $(DESTDIR)$(DATADIR)/$$f || exit; done
 	install -m 644 README.md LICENSE CONTRIBUTING.md $(DESTDIR)$(DOCDIR)
-	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)/docs
+	install -m 644 $(wildcard docs/*.md docs/*.json) $(DESTDIR)$(DOCDIR)/docs
 	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/docs/examples
 
 uninstall:
