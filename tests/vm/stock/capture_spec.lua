@@ -249,9 +249,12 @@ describe("a record of BPF", function()
       end
     end
     assert.is_true(events > 0)
-    local bss = snap:map ".bss"
-    assert.is_string(bss.name)
-    assert.is_not_nil(bss:globals().exit_dump_len or bss:globals())
+    -- A global of the scheduler's, by its map and by its name alone.
+    local vtime = snap:map("simple.bss"):globals().vtime_now
+    assert.equals(vtime, snap:var "vtime_now")
+    says(raised(function()
+      return snap:map("simple.bss"):globals().vtime_then
+    end), "vtime_then", "vtime_now")
     print(("with a scheduler: frozen %.1f ms, %d notes"):format(snap.frozen_ms, #snap.notes))
     for _, note in ipairs(snap.notes) do
       print("  " .. note.text)
