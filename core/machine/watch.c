@@ -81,14 +81,20 @@ static bool registers_work(struct watches *w)
 	return w->registers_work;
 }
 
-/* 1 to WATCH_REGISTERS; 0: none. */
-static u32 free_register(const struct watches *w)
+/* 1 to WATCH_REGISTERS; 0: none. Of two with the same address a processor need not say that both were hit. */
+static u32 find_register(const struct watches *w, const struct watch_config *c)
 {
 	bool used[WATCH_REGISTERS + 1] = { false };
 
-	for (u32 i = 0; i < WATCHES_MAX; i++)
-		if (w->watch[i].id)
-			used[w->watch[i].debug_register] = true;
+	for (u32 i = 0; i < WATCHES_MAX; i++) {
+		const struct watch *watch = &w->watch[i];
+
+		if (watch->id && watch->config.address == c->address && watch->config.size == c->size &&
+		    watch->debug_register)
+			return watch->debug_register;
+		if (watch->id)
+			used[watch->debug_register] = true;
+	}
 	for (u32 i = 1; i <= WATCH_REGISTERS; i++)
 		if (!used[i])
 			return i;
@@ -202,7 +208,7 @@ static struct error *choose_backend(struct watches *w, const struct watch_config
 {
 	bool can = c->backend != WATCH_BY_PAGE && registers_work(w);
 
-	*debug_register = can ? free_register(w) : 0;
+	*debug_register = can ? find_register(w, c) : 0;
 	if (c->backend != WATCH_BY_REGISTER || *debug_register)
 		return NULL;
 	return error_with_hint(can ? error_create(ERROR_UNSUPPORTED, "all %d debug registers are in use", WATCH_REGISTERS) :

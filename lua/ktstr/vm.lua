@@ -416,7 +416,7 @@ end
 ---   vm:watch(vm.k:task(1):member_ "static_prio", { when = { "<", 100 } }, fn)
 --- Raises "not-found" (no such symbol), "invalid" (not 1, 2, 4 or 8 bytes, not aligned, no memory),
 --- "per-cpu", "unsupported" (no more can be had), as vm:freeze().
----@param what string|ktstr.Address|ktstr.Object|number a symbol ("x", "x.member"), an address, an object's member
+---@param what string|ktstr.Address|ktstr.Object|number a symbol ("x", "x.member"), an address, a member
 ---@param given { len: integer|nil, when: table|string|nil, frozen: boolean|nil, backend: string|nil,
 ---  signed: boolean|nil }|fun(snap: ktstr.Capture)|nil  len: bytes, as the type has them. when: "changed", {
 --- op, value }: ==, ~=, <, <=, >, >=, & (one of the bits)  of the new value. backend: "register" or "page",

@@ -336,12 +336,21 @@ local function own_of(snap, fire)
   return own
 end
 
+-- A record has stacks, but not what it takes to walk them.
+local function prepare_backtraces(vm)
+  if not vm.has_backtraces then
+    vm.has_backtraces = true
+    pcall(require("ktstr.kernel.backtrace").prepare, vm.k)
+  end
+end
+
 local function call(vm, raw)
   local words = FireWords()
   ffi.copy(words, raw.words, ffi.sizeof(words))
   local fired = vm.watching and vm.watching[tonumber(words[0])]
   local snap = fired and find_capture(vm, raw.tag)
   if snap then
+    prepare_backtraces(vm)
     fired.fn(own_of(snap, new_fire(vm, fired, words, snap)))
   end
 end
