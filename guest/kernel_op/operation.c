@@ -51,17 +51,17 @@ static bool split(const char *text, struct place *ret)
 	*ret = (struct place){ 0 };
 	if (!strncmp(at, "task:", 5))
 		at += 5;
-	ret->base = take_until(&at, "@{.:");
+	ret->base = take_until(&at, "@{.[:");
 	if (at > text)
 		ret->base = (struct piece){ text, (size_t)(at - text) };
 	if (*at == '@' && at++)
-		ret->cpu = take_until(&at, "{.:");
+		ret->cpu = take_until(&at, "{.[:");
 	if (*at == '{' && at++) {
 		ret->structure = take_until(&at, "}");
 		if (*at++ != '}')
 			return false;
 	}
-	if (*at == '.' && at++)
+	if (*at == '[' || (*at == '.' && at++))
 		ret->field = take_until(&at, ":");
 	if (*at == ':' && at++)
 		ret->type = take_until(&at, "");

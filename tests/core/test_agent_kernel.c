@@ -105,6 +105,15 @@ static void what_a_person_writes_reaches_the_host(void **state)
 	say_no(rig->c, r.request_id, KERNEL_OP_FAILED, "no");
 	assert_int_equal(end_of(&asking), 1);
 	assert_string_equal(asking.text, "ktstr-kernel: failed: no\n");
+
+	asking = start(rig, WORDS("read", "avenrun[1]", "read", "a@0[2][3].b:u8"));
+	r = next_op(rig->c);
+	e = next_entry(&r);
+	assert_true(!strcmp(e.symbol, "avenrun") && !strcmp(e.field, "[1]"));
+	e = next_entry(&r);
+	assert_true(!strcmp(e.symbol, "a") && e.has_cpu && !strcmp(e.field, "[2][3].b") && !strcmp(e.type, "u8"));
+	say_no(rig->c, r.request_id, KERNEL_OP_FAILED, "no");
+	assert_int_equal(end_of(&asking), 1);
 }
 
 static void values_are_printed_in_order_up_to_the_first_that_failed(void **state)

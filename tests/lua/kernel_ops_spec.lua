@@ -125,6 +125,16 @@ describe("vm:kernel_ops", function()
       { op = "read", address = object, field = "grid[1][1]" },
       { op = "read", address = object, field = "parent[0].pid" },
     }))
+    local pairs_at = task + 136
+    fake:put(pairs_at + 12, "uint32_t", 21) -- pairs[1].b
+    assert.same({ 21, 9 }, batch(fake, {
+      { op = "read", address = object, field = "pairs[1].b" },
+      { op = "read", address = task + 104, struct = "unsigned int [2][3]", field = "[1][1]" },
+    }))
+    fake:put(DIRECT + 0x800 + 12, "uint32_t", 22)
+    assert.same({ 22 }, batch(fake, {
+      { op = "read", address = DIRECT + 0x800, struct = "struct pair[2]", field = "[1].b" },
+    }))
     fake:set_up_percpu()
     local rq = DIRECT + 0x80000 + 0x10000 + 0x20
     fake:put(rq, "uint32_t", 3)
@@ -243,6 +253,8 @@ describe("vm:kernel_ops", function()
       ["there is no CPU 2"] = { op = "read", symbol = "runqueues", cpu = 2, field = "nr_running" },
       ["'a..b' is no path"] = { op = "read", address = 1, struct = "struct task", field = "a..b" },
       ["'pid[' is no path"] = { op = "read", address = 1, struct = "struct task", field = "pid[" },
+      ["'[1' is no path"] = { op = "read", address = 1, struct = "struct pair[2]", field = "[1" },
+      ["'[]' is no path"] = { op = "read", address = 1, struct = "struct pair[2]", field = "[]" },
       ["'' is no path"] = { op = "read", address = 1, struct = "struct task", field = "" },
       ["'pid[9999999]' is no path"] = { op = "read", address = 1, struct = "struct task",
         field = "pid[9999999]" },

@@ -14,14 +14,20 @@ local SIZES = { [1] = true, [2] = true, [4] = true, [8] = true }
 
 -- --- paths ---
 
--- "a.b[2].c" as { "a", "b", 2, "c" }.
+local function add_indices(parts, indices)
+  for i in indices:gmatch "%[(%d+)%]" do
+    parts[#parts + 1] = tonumber(i)
+  end
+end
+
+-- "a.b[2].c" as { "a", "b", 2, "c" }; "[1].a" as { 1, "a" }.
 local function parse(path)
   local parts = {}
-  for name, indices in path:gmatch "([^%.%[%]]+)([%[%]%d]*)%.?" do
+  local first, rest = path:match "^(%[[%[%]%d]*)%.?(.*)$"
+  add_indices(parts, first or "")
+  for name, indices in (rest or path):gmatch "([^%.%[%]]+)([%[%]%d]*)%.?" do
     parts[#parts + 1] = name
-    for i in indices:gmatch "%[(%d+)%]" do
-      parts[#parts + 1] = tonumber(i)
-    end
+    add_indices(parts, indices)
   end
   return parts
 end

@@ -33,7 +33,7 @@ operand.types = TYPE_NAMES
 ---@field cpu integer|nil
 ---@field address ktstr.Address|ktstr.Object|number|nil or an address; an object has its type
 ---@field task integer|nil or the task with that pid; needs `field`
----@field field string|nil a path from there: "cfs.nr_queued", "curr.pid", "args[2]"; pointers are followed
+---@field field string|nil a path from there: "curr.pid", "args[2]", "[2].pid"; pointers are followed
 ---@field struct string|nil what is at a symbol or an address, where the kernel does not say: "struct rq"
 ---@field type string|nil "u8" to "u64", "s8" to "s64", "bytes"; nil: what the kernel's types say
 ---@field length integer|nil of "bytes" that are read, where the type does not say it
@@ -51,7 +51,7 @@ function operand.name(entry)
   local name = entry.symbol or entry.task and "task " .. entry.task
     or address.is_place(entry.address) and address.hex(address.raw(entry.address)) or "?"
   if entry.field then
-    name = name .. "." .. entry.field
+    name = name .. (entry.field:sub(1, 1) == "[" and "" or ".") .. entry.field
   end
   return entry.cpu and ("%s of CPU %d"):format(name, entry.cpu) or name
 end
@@ -100,10 +100,11 @@ local function base_of(k, entry)
   return (entry.symbol and symbol_base or entry.task and task_base or address_base)(k, entry)
 end
 
-local PATH_HINT = "a path has names and indices: \"curr.pid\", \"args[2]\""
+local PATH_HINT = "a path has names and indices: \"curr.pid\", \"args[2]\", \"[2].pid\""
 
 local function check_path(path)
-  for part in (path .. "."):gmatch "(.-)%." do
+  local first = path:match "^%[[%[%]%d]*"
+  for part in ((first and "_" or "") .. path .. "."):gmatch "(.-)%." do
     local indices = part:match "^[%a_][%w_]*(.*)$"
     if not indices or indices:gsub("%[%d%d?%d?%d?%d?%d?%]", "") ~= "" then
       errors.raise("invalid", ("'%s' is no path to a field"):format(path), PATH_HINT)
