@@ -324,7 +324,9 @@ function ops.serve(vm, message)
   if not ok then
     e, results, failed = results, {}, results
   end
-  vm.machine:answer_kernel_op(message.token, answer(id, results, failed))
+  local made, text = pcall(answer, id, results, failed)
+  -- Who asks waits until there is an answer.
+  vm.machine:answer_kernel_op(message.token, made and text or answer(id, {}, text))
   if e and errors.is(e, "interrupted") then
     error(e, 0)
   end

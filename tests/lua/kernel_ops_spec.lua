@@ -402,6 +402,22 @@ describe("a guest's request", function()
     end)
   end)
 
+  it("is answered even when its values cannot be put into an answer", function()
+    local fake = new()
+    local payload = request(6, false, { { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "jiffies_64" } })
+    local pack = wire.pack
+    finally(function()
+      wire.pack = pack
+    end)
+    function wire.pack()
+      wire.pack = pack
+      errors.raise("no-memory", "out of memory")
+    end
+    local got = serve(fake, payload)
+    assert.same({ 6, wire.KERNEL_OP_FAILED, 0, { "REASON", "out of memory" } },
+      { got.id, got.status, got.done, got.attributes[1] })
+  end)
+
   it("cannot have more bytes than an answer holds", function()
     local fake = new()
     local entries = {}

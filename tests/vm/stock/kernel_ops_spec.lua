@@ -276,6 +276,20 @@ describe("vm:kernel_ops", function()
     end)
   end)
 
+  it("reads the elements of a global", function()
+    vm:frozen(function(k)
+      local averages = k:var "avenrun"
+      local values = vm:kernel_ops {
+        { op = "read", symbol = "avenrun", field = "[0]" },
+        { op = "read", symbol = "avenrun", field = "[2]" },
+        { op = "read", symbol = "avenrun" },
+      }
+      assert.same({ averages[0], averages[2] }, { values[1], values[2] })
+      assert.equals(24, #values[3])
+    end)
+    assert.matches("^%d+$", guest("read", "avenrun[2]")[1])
+  end)
+
   it("says which CPU is missing, or is none", function()
     refused("per-cpu", vm.kernel_ops, vm, { { op = "read", symbol = "runqueues", field = "nr_running" } })
     refused("invalid", vm.kernel_ops, vm, { { op = "read", symbol = "runqueues", cpu = 2, field = "cpu" } })
