@@ -216,6 +216,11 @@ static void give_up(struct coordinator *c, const struct error *err)
 	}
 	say_lost(c, error_message(err));
 	machine_drop_fires(c->machine);
+	// A vCPU that cannot get past a page has to be helped some time.
+	if (machine_has_fires(c->machine)) {
+		c->watching.due = true;
+		coordinator_post(c, 0);
+	}
 }
 
 static struct error *serve(struct coordinator *c, struct recording *r)

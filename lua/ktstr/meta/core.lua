@@ -234,6 +234,28 @@ function machine:wake_on_plan(on) end
 ---@return ktstr.core.capture[]
 function machine:captures() end
 
+--- Watches a place in the guest's memory; recv() returns nil, "watch" when there are fires to take. Freezes, unless
+--- main has. Raises "invalid", "unsupported", "busy", as freeze().
+---@param words string nine numbers of 64 bits: address, guest-physical address, size, signed, counts only,
+---  backend (0 any, 1 register, 2 page), condition (enum watch_op), its value, ns that the guest may wait for
+---  a function
+---@return integer id
+function machine:watch(words) end
+
+--- Harmless when there is no such watch.
+---@param id integer
+function machine:unwatch(id) end
+
+---@param id integer
+---@return { hits: number, dropped: number, raced: number, backend: string } zeros where there is no such watch
+function machine:watch_counts(id) end
+
+--- What has been fired and recorded since, in order.
+---@return { tag: string, words: string }[] words: watch, cpu, number, rip, before, after, size, raced,
+---  hold_ns, elapsed_ns
+---@return boolean is_frozen the machine waits for it: it is the caller's freeze now, for frozen(true, fn)
+function machine:take_fires() end
+
 --- Saves a frozen machine, which stays so. identity and script are kept with it, and nothing here looks into
 --- them. directory: a place on disk for its memory; nil, or where there can be no file without a name: in
 --- memory. Raises "unsupported" (this KVM keeps some state to itself), "os" (disk full), and as regs().
