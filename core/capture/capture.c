@@ -35,6 +35,7 @@ static void empty(struct capture_store *store)
 	store->first = NULL;
 	store->last = &store->first;
 	store->count = 0;
+	store->bytes = 0;
 }
 
 void capture_store_init(struct capture_store *store)
@@ -66,12 +67,18 @@ void capture_store_deinit(struct capture_store *store)
 	pthread_mutex_destroy(&store->lock);
 }
 
+static u64 record_bytes(const struct capture *c)
+{
+	return c->record ? c->record->size : 0;
+}
+
 static void append(struct capture_store *store, struct capture *c)
 {
 	c->next = NULL;
 	*store->last = c;
 	store->last = &c->next;
 	store->count++;
+	store->bytes += record_bytes(c);
 }
 
 /* Takes the one of that name out; NULL when there is none. Under the lock. */
@@ -86,6 +93,7 @@ static struct capture *take_out(struct capture_store *store, const char *tag)
 		if (!c->next)
 			store->last = at;
 		store->count--;
+		store->bytes -= record_bytes(c);
 		return c;
 	}
 	return NULL;
@@ -101,11 +109,19 @@ struct error *capture_store_put(struct capture_store *store, struct capture *c, 
 
 	*times = c->times = old ? old->times + 1 : 1;
 	c->number = ++store->taken;
-	if (store->count < CAPTURES_MAX)
+	if (store->bytes + record_bytes(c) > (u64)CAPTURES_MIB_MAX << 20)
+		err = error_create(ERROR_UNSUPPORTED,
+				   "the captures' records take %d MiB already, which is all a run keeps",
+				   CAPTURES_MIB_MAX);
+	else if (store->count < CAPTURES_MAX)
 		append(store, c);
 	else
 		err = error_create(ERROR_UNSUPPORTED, "there are %d captures already, which is all a run keeps",
 				   CAPTURES_MAX);
+	if (err && old) {
+		append(store, old); // what there was is better than nothing
+		old = NULL;
+	}
 	pthread_mutex_unlock(&store->lock);
 	capture_destroy(old);
 	return err;
@@ -141,6 +157,7 @@ void capture_store_move(struct capture_store *from, struct capture_store *to)
 		to->first = from->first;
 		to->last = from->last;
 		to->count = from->count;
+		to->bytes = from->bytes;
 	}
 	empty(from);
 	pthread_mutex_unlock(&from->lock);

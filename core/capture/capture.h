@@ -15,8 +15,9 @@
 #include "capture/record.h"
 #include "freeze/state.h"
 
-/* Most that a run keeps. */
+/* Most that a run keeps: captures, and MiB of their records. */
 enum { CAPTURES_MAX = 1024,
+       CAPTURES_MIB_MAX = 2048,
        CAPTURE_REASON_MAX = 240 };
 
 struct capture_cpu {
@@ -51,6 +52,7 @@ struct capture_store {
 	pthread_mutex_t lock;
 	struct capture *first, **last;
 	u32 count;
+	u64 bytes; /* of their records */
 	u64 taken; /* number of the last one */
 };
 

@@ -236,7 +236,8 @@ end
 --- Tells the machine what captures record, unless that has been done: a plan is compiled when it is first
 --- needed.
 ---@param vm ktstr.VM
-function capture.prepare(vm)
+---@param asked boolean|nil the script wants a capture: a plan of its own that is of no use is raised
+function capture.prepare(vm, asked)
   local ours = kept_of(vm)
   if ours.settled then
     return
@@ -251,6 +252,9 @@ function capture.prepare(vm)
     error(result, 0)
   end
   vm.machine:set_plan(nil, tostring(result))
+  if asked and vm.capture_plan and result.cannot_run then
+    error(result, 0)
+  end
   ours.settled = FOR_GOOD[result.code] or false
 end
 

@@ -104,7 +104,7 @@ end
 ---@param tag string
 ---@return ktstr.Capture
 function freeze.capture(vm, tag)
-  asking(vm, "asked for a capture", capture.prepare, vm)
+  asking(vm, "asked for a capture", capture.prepare, vm, true)
   asking(vm, "asked for a capture", patiently, vm, function()
     vm.machine:capture(tag)
   end)

@@ -175,6 +175,35 @@ static void a_record_lives_as_long_as_a_capture_or_a_copy_of_it(void **state)
 	record_put(record);
 }
 
+static void a_store_refuses_records_that_take_too_much(void **state)
+{
+	struct capture_store store;
+	struct error *err = NULL;
+	u32 times, i;
+
+	capture_store_init(&store);
+	for (i = 0; !err; i++) {
+		struct capture *c;
+		char tag[16];
+
+		snprintf(tag, sizeof(tag), "t%u", i);
+		assert_null(capture_create(tag, FREEZE_GUEST, 2, &c));
+		assert_null(record_create_empty(1, 0, &c->record));
+		c->record->size = 512 << 20; // as it says
+		err = capture_store_put(&store, c, &times);
+		if (err)
+			capture_destroy(c);
+	}
+	assert_int_equal(i, CAPTURES_MIB_MAX / 512 + 1);
+	assert_int_equal(error_code(err), ERROR_UNSUPPORTED);
+	error_destroy(err);
+	assert_int_equal(count(&store), CAPTURES_MIB_MAX / 512);
+	put(&store, "t1", 1); // gives its room back, and has no record
+	put(&store, "without a record", 2);
+	assert_int_equal(store.bytes >> 20, CAPTURES_MIB_MAX - 512);
+	capture_store_deinit(&store);
+}
+
 static void every_capture_has_a_number_of_its_own(void **state)
 {
 	struct capture_store store;
@@ -200,6 +229,7 @@ int main(void)
 		cmocka_unit_test(moves_all_to_another_store),
 		cmocka_unit_test(a_long_name_is_cut),
 		cmocka_unit_test(a_record_lives_as_long_as_a_capture_or_a_copy_of_it),
+		cmocka_unit_test(a_store_refuses_records_that_take_too_much),
 		cmocka_unit_test(every_capture_has_a_number_of_its_own),
 	};
 

@@ -1,6 +1,7 @@
 -- What a capture has, by name: tasks, variables, BPF maps, and all of it by paths. An error says what there
 -- is.
 local errors = require "ktstr.errors"
+local known = require "ktstr.kernel.known"
 local percpu = require "ktstr.kernel.percpu"
 
 ---@class ktstr.Capture
@@ -102,6 +103,12 @@ local function kernel_variable(self, name, type)
   if not k:_image_symbol(name) then
     return nil
   end
+  local set = k:_types()
+  local its = type and (set:variable(name) or known.type_of(set, name))
+  if its and set:get(type).name ~= its.name then
+    errors.raise("invalid", ("capture '%s': '%s' is a %s, and not a %s"):format(self.tag, name, its.name,
+      type), "snap.k:var(name, type) reads it as whatever is said")
+  end
   return { kernel = true, value = k:var(name, type) }
 end
 
@@ -187,8 +194,8 @@ end
 
 local function step(self, value, key, path, at)
   if type(value) ~= "cdata" and type(value) ~= "table" then
-    errors.raise("invalid", ("capture '%s': '%s': %s is a value, and has no '%s'"):format(self.tag, path,
-      path:sub(1, at - 1), tostring(key)))
+    errors.raise("invalid", ("capture '%s': '%s': %s is a %s (%s), and no struct with a '%s'"):format(
+      self.tag, path, path:sub(1, at - 1), type(value), tostring(value), tostring(key)))
   end
   return value[key]
 end

@@ -9,7 +9,8 @@ default.BASE = {
 }
 
 local GLOBALS = {
-  "jiffies_64|", "nr_threads|", "total_forks|", "scheduler_running|", "system_state|", "calc_load_tasks|", "avenrun|",
+  "jiffies_64|", "nr_threads|", "total_forks|",
+  "scheduler_running|", "system_state|", "calc_load_tasks|", "avenrun|",
   "nr_node_ids|", "init_task.pid", "init_task.comm",
   "sysctl_sched_base_slice|sysctl_sched_min_granularity|",
 }
