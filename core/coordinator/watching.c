@@ -197,11 +197,11 @@ static struct error *record_all(struct coordinator *c, void *arg)
 
 static void say_fast(struct coordinator *c)
 {
-	u32 id;
+	u32 id, rate;
 
-	while ((id = machine_find_fast_watch(c->machine)) != 0)
-		coordinator_warn(c, "watch %u fires more than %d times a second: what comes faster is counted, but not recorded",
-				 id, WATCH_RATE);
+	while ((id = machine_find_fast_watch(c->machine, &rate)) != 0)
+		coordinator_warn(c, "watch %u fires more than %u times a second: what comes faster is counted, but not recorded",
+				 id, rate);
 }
 
 /* A freeze came to nothing. Whoever waits is not to wait for ever. */

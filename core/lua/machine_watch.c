@@ -9,7 +9,7 @@
 
 /* In the order of lua/ktstr/watch.lua. */
 struct watch_words {
-	u64 address, gpa, size, is_signed, counts_only, backend, op, value, hold_ns;
+	u64 address, gpa, size, is_signed, counts_only, backend, op, value, hold_ns, rate;
 };
 
 struct fire_words {
@@ -39,6 +39,7 @@ static int lua_machine_watch(lua_State *L)
 		.op = (enum watch_op)words.op,
 		.value = words.value,
 		.hold_ns = words.hold_ns,
+		.rate = words.rate > UINT32_MAX ? UINT32_MAX : (u32)words.rate,
 	};
 	struct error *err = coordinator_add_watch(lm->coordinator, &config, &id);
 

@@ -260,6 +260,8 @@ static struct error *add(struct watches *w, const struct watch_config *c, u32 *i
 		.config = *c,
 		.place = guest_memory_at(&w->machine->memory, c->gpa, c->size),
 	};
+	if (!watch->config.rate)
+		watch->config.rate = WATCH_RATE;
 	watch->value = watch_read(watch);
 	err = take_effect(w, debug_register);
 	if (err) {

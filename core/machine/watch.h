@@ -14,7 +14,7 @@
 enum {
 	WATCHES_MAX = 64,
 	WATCH_REGISTERS = 3, /* debug registers 1 to 3; 0 is kept */
-	WATCH_RATE = 1000, /* writes of one watch that are recorded in a second of the machine's */
+	WATCH_RATE = 1000, /* see watch_config.rate */
 	WATCH_FIRES_MAX = 8, /* of one vCPU, by one instruction */
 };
 
@@ -49,6 +49,7 @@ struct watch_config {
 	enum watch_backend backend;
 	enum watch_op op;
 	u64 value;
+	u32 rate; /* so many of its writes are recorded in a second of the machine's; 0: WATCH_RATE */
 	u64 hold_ns; /* its fires come with it: so long may the machine stay frozen for each; 0: not at all */
 };
 
@@ -105,8 +106,8 @@ bool machine_has_fires(struct machine *m);
 void machine_drop_fires(struct machine *m);
 /* So long did recording take: time that does not count for the rate. */
 void machine_note_recording(struct machine *m, u64 ns);
-/* A watch that has begun to drop writes, each once; 0: there is none. */
-u32 machine_find_fast_watch(struct machine *m);
+/* A watch that has begun to drop writes, each once, and its rate; 0: there is none. */
+u32 machine_find_fast_watch(struct machine *m, u32 *rate);
 /* wake(ctx) is called, on a vCPU's thread, when there is something to take or to say. Before the start. */
 void machine_on_watch(struct machine *m, void (*wake)(void *ctx), void *ctx);
 

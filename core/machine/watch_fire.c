@@ -51,7 +51,7 @@ static bool comes_too_fast(struct watches *w, struct watch *watch)
 		watch->window_start_ns = now;
 		watch->window_fires = 0;
 	}
-	return watch->window_fires++ >= WATCH_RATE;
+	return watch->window_fires++ >= watch->config.rate;
 }
 
 static void wake(const struct machine *m)
@@ -266,7 +266,7 @@ void machine_note_recording(struct machine *m, u64 ns)
 	pthread_mutex_unlock(&m->watches->lock);
 }
 
-u32 machine_find_fast_watch(struct machine *m)
+u32 machine_find_fast_watch(struct machine *m, u32 *rate)
 {
 	struct watches *w = m->watches;
 	u32 id = 0;
@@ -280,6 +280,7 @@ u32 machine_find_fast_watch(struct machine *m)
 		if (!watch->id || !watch->is_fast || watch->is_fast_said)
 			continue;
 		watch->is_fast_said = true;
+		*rate = watch->config.rate;
 		id = watch->id;
 	}
 	pthread_mutex_unlock(&w->lock);

@@ -90,22 +90,27 @@ static bool is_atomic(const struct vcpu_thread *t, struct watch_write *w, struct
 
 /* --- the write itself --- */
 
-#define DEFINE_PLACE(bits)                           \
-	struct place##bits {                         \
-		u##bits v;                           \
-	} __attribute__((packed, may_alias));        \
-	static void put##bits(u8 *to, u##bits v)     \
-	{                                            \
-		*(volatile struct place##bits *)to = \
-			(struct place##bits){ v };   \
+#define NOT_OURS __attribute__((no_sanitize("thread")))
+
+#define DEFINE_PLACE(bits)                                \
+	struct place##bits {                              \
+		u##bits v;                                \
+	} __attribute__((packed, may_alias));             \
+	NOT_OURS static void put##bits(u8 *to, u##bits v) \
+	{                                                 \
+		*(volatile struct place##bits *)to =      \
+			(struct place##bits){ v };        \
 	}
 
 DEFINE_PLACE(16)
 DEFINE_PLACE(32)
 DEFINE_PLACE(64)
 
-/* At once, as the guest's own store would be: also where it is not aligned. */
-static void store(u8 *to, u64 data, u32 size)
+/*
+ * At once, as the guest's own store would be: also where it is not aligned. It is one: who reads the guest's memory
+ * knows that it changes, and only a thread sanitizer would take it for ours.
+ */
+NOT_OURS static void store(u8 *to, u64 data, u32 size)
 {
 	bool aligned = (uintptr_t)to % size == 0;
 
@@ -147,7 +152,7 @@ static void store(u8 *to, u64 data, u32 size)
 	} while (0)
 
 /* Where the guest's instruction would find now what it found when KVM read for it. False: it has to be done again. */
-static bool exchange(u8 *to, const struct watch_write *w, const struct watch_atomic *a)
+NOT_OURS static bool exchange(u8 *to, const struct watch_write *w, const struct watch_atomic *a)
 {
 	switch (w->size) {
 	case 1:
@@ -179,7 +184,10 @@ static u32 find_touched(struct watches *w, u64 gpa, u32 size, struct touched ret
 	return count;
 }
 
-/* lock is held, so no other vCPU writes to a protected page. */
+/*
+ * lock is held, so no other vCPU writes to a protected page. A CMPXCHG that failed writes what is there: a write like
+ * any other to who watches, as it is to a debug register.
+ */
 static void write_watched(struct watches *w, struct vcpu_thread *t, const struct watch_write *write, u8 *to,
 			  const struct watch_atomic *atomic)
 {
@@ -189,9 +197,7 @@ static void write_watched(struct watches *w, struct vcpu_thread *t, const struct
 
 	if (!atomic) {
 		store(to, write->data, write->size);
-	} else if (atomic->kind == WATCH_ATOMIC_FAILED) {
-		return;
-	} else if (!exchange(to, write, atomic)) {
+	} else if (atomic->kind != WATCH_ATOMIC_FAILED && !exchange(to, write, atomic)) {
 		stop->undo = atomic->before;
 		stop->undo_due = true;
 		return;

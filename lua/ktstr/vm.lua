@@ -418,9 +418,9 @@ end
 --- "per-cpu", "unsupported" (no more can be had), as vm:freeze().
 ---@param what string|ktstr.Address|ktstr.Object|number a symbol ("x", "x.member"), an address, a member
 ---@param given { len: integer|nil, when: table|string|nil, frozen: boolean|nil, backend: string|nil,
----  signed: boolean|nil }|fun(snap: ktstr.Capture)|nil  len: bytes, as the type has them. when: "changed", {
---- op, value }: ==, ~=, <, <=, >, >=, & (one of the bits)  of the new value. backend: "register" or "page",
---- as can be had.
+---  signed: boolean|nil, rate: integer|nil }|fun(snap: ktstr.Capture)|nil
+---  len: bytes, as the type has them. when: "changed", { op, value }: ==, ~=, <, <=, >, >=, & (one of the bits)
+---  of the new value. backend: "register" or "page", as can be had. rate: so many are recorded a second, 1000.
 ---@param fn fun(snap: ktstr.Capture)|nil
 ---@return ktstr.Watch w w:hits(), w:cancel()
 function VM:watch(what, given, fn)

@@ -44,10 +44,11 @@ local RULES = {
   frozen = { "boolean" },
   backend = { "string", one_of = { "register", "page" } },
   signed = { "boolean" },
+  rate = { "number", integer = true, min = 1, max = 1e9 },
 }
 
 -- In the order of core/lua/machine_watch.c.
-local Words = ffi.typeof "uint64_t[9]"
+local Words = ffi.typeof "uint64_t[10]"
 local FireWords = ffi.typeof "uint64_t[10]"
 
 -- --- what is watched ---
@@ -184,7 +185,7 @@ function watch.watch(vm, what, given, fn)
     capture.prepare(vm)
   end
   local words = Words(at.value_, vm.k:phys(at), self.len, self.signed and 1 or 0, fn and 0 or 1,
-    BACKENDS[given.backend] or 0, op, value, hold_ns(vm, given))
+    BACKENDS[given.backend] or 0, op, value, hold_ns(vm, given), given.rate or 0)
   local ok, id = pcall(freeze.asking, vm, "asked to watch", freeze.patiently, vm, function()
     return vm.machine:watch(ffi.string(words, ffi.sizeof(words)))
   end)

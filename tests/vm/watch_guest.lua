@@ -27,13 +27,15 @@ end
 --- A watch of the page's `offset`; its number. Fires are in self.fires.
 ---@param offset integer
 ---@param size integer
----@param options { counts: boolean|nil, backend: string|nil, when: table|nil, signed: boolean|nil }|nil
+---@param options { counts: boolean|nil, backend: string|nil, when: table|nil, signed: boolean|nil,
+---  rate: integer|nil }|nil
 function Guest:watch(offset, size, options)
   options = options or {}
   local at = watch_guest.pages + offset
   local when = options.when or {}
-  local words = ffi.new("uint64_t[9]", at, at, size, options.signed and 1 or 0, options.counts and 1 or 0,
-    BACKENDS[options.backend] or 0, OPS[when[1]] or 0, ffi.cast("int64_t", when[2] or 0), 0)
+  local words = ffi.new("uint64_t[10]", at, at, size, options.signed and 1 or 0, options.counts and 1 or 0,
+    BACKENDS[options.backend] or 0, OPS[when[1]] or 0, ffi.cast("int64_t", when[2] or 0), 0,
+    options.rate or 0)
   return self.machine:watch(ffi.string(words, ffi.sizeof(words)))
 end
 

@@ -236,9 +236,9 @@ function machine:captures() end
 
 --- Watches a place in the guest's memory; recv() returns nil, "watch" when there are fires to take. Freezes, unless
 --- main has. Raises "invalid", "unsupported", "busy", as freeze().
----@param words string nine numbers of 64 bits: address, guest-physical address, size, signed, counts only,
+---@param words string ten numbers of 64 bits: address, guest-physical address, size, signed, counts only,
 ---  backend (0 any, 1 register, 2 page), condition (enum watch_op), its value, ns that the guest may wait for
----  a function
+---  a function, writes that are recorded in a second (0: 1000)
 ---@return integer id
 function machine:watch(words) end
 

@@ -11,7 +11,7 @@ local PAGE = 4096
 local FORMS = {
   "0 -> 5", "5 -> 6", "6 -> 5", "5 -> c", "c -> a", "a -> f", "f -> 6", "6 -> 5",
   "5 -> fffffffa", "fffffffa -> 6", "6 -> 16", "16 -> 14", "14 -> 15", "15 -> 11", "11 -> 33",
-  "33 -> 35", "35 -> 33", "33 -> 44", "44 -> 7744", "7744 -> 12347744",
+  "33 -> 35", "35 -> 33", "33 -> 44", "44 -> 44", "44 -> 7744", "7744 -> 12347744",
 }
 local FORMS_RESULT = 1 + 0x44 + 0x15 + 0x11
 
@@ -77,7 +77,13 @@ for _, backend in ipairs(backends()) do
       local guest = watch_guest.start(finally)
       local id = guest:watch(0x40, 4, { backend = backend })
       guest:run("stosb", 12, 0x3c)
-      assert.same({ "0 -> 5a", "5a -> 5a5a", "5a5a -> 5a5a5a", "5a5a5a -> 5a5a5a5a" }, guest:changes(id))
+      local changes = guest:changes(id)
+      if backend == "page" then
+        assert.same({ "0 -> 5a", "5a -> 5a5a", "5a5a -> 5a5a5a", "5a5a5a -> 5a5a5a5a" }, changes)
+      else -- a processor may do several before it tells of the first
+        assert.matches("^0 -> 5a", changes[1])
+        assert.matches("-> 5a5a5a5a$", changes[#changes])
+      end
       assert.equals(0x5a5a5a5a5a5a5a5aULL, guest:word(0x3c))
       guest:run("movsq", 3, 0x38)
       assert.same({ "5a5a5a5a -> 1001" }, guest:changes(id))
@@ -188,7 +194,8 @@ for _, backend in ipairs(backends()) do
       guest.machine:thaw()
       guest:finish()
       assert.is_true(steps > 0)
-      assert.same({ 600ULL, 600 }, { guest:word(), guest:hits(id) })
+      local again = tonumber(sum(guest.results))
+      assert.same({ 600ULL, 600 + again }, { guest:word(), guest:hits(id) })
     end)
   end)
 end
@@ -207,9 +214,8 @@ describe("a watched page", function()
     assert.equals((first + last) * (cpus * count) / 2, tonumber(found))
 
     local again = tonumber(sum(guest:run("cmpxchg", count)))
-    assert.is_true(again >= 0)
     assert.equals(3 * cpus * count + 0ULL, guest:word())
-    assert.equals(3 * cpus * count, guest:hits(id))
+    assert.equals(3 * cpus * count + again, guest:hits(id)) -- one that fails writes, too: what was there
 
     local before = guest:word()
     local rest = sum(guest:run("xchg", count))
@@ -355,17 +361,14 @@ end)
 describe("what a watch records", function()
   it("has a rate; what comes faster is counted, and said", function()
     local guest = watch_guest.start(finally)
-    local id = guest:watch(0, 8, { backend = "page" })
-    local rounds = 0
-    repeat
-      guest:run("write-8", 2000)
-      rounds = rounds + 1
-    until guest.machine:watch_counts(id).dropped > 0
+    local id = guest:watch(0, 8, { backend = "page", rate = 5 })
+    guest:run("write-8", 200)
     local counts = guest.machine:watch_counts(id)
-    assert.equals(rounds * 2000, counts.hits)
-    assert.is_true(#guest.fires <= counts.hits - counts.dropped)
+    assert.equals(200, counts.hits)
+    assert.is_true(counts.dropped > 0)
+    assert.equals(200, counts.dropped + #guest.fires)
     guest.machine:kill()
-    assert.matches("fires more than 1000 times a second", tiny_guest.finish(guest.machine).warnings, 1, true)
+    assert.matches("fires more than 5 times a second", tiny_guest.finish(guest.machine).warnings, 1, true)
   end)
 
   it("waits for whoever holds the machine", function()
