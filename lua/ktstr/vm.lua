@@ -419,8 +419,8 @@ end
 ---@param what string|ktstr.Address|ktstr.Object|number a symbol ("x", "x.member"), an address, a member
 ---@param given { len: integer|nil, when: table|string|nil, frozen: boolean|nil, backend: string|nil,
 ---  signed: boolean|nil, rate: integer|nil }|fun(snap: ktstr.Capture)|nil
----  len: bytes, as the type has them. when: "changed", { op, value }: ==, ~=, <, <=, >, >=, & (one of the bits)
----  of the new value. backend: "register" or "page", as can be had. rate: so many are recorded a second, 1000.
+---  len: bytes, as the type has them. when: "changed", { op, value }: ==, ~=, <, <=, >, >=, & (has one of
+---  the bits) of the new value. backend: "register" or "page". rate: so many are recorded a second, 1000.
 ---@param fn fun(snap: ktstr.Capture)|nil
 ---@return ktstr.Watch w w:hits(), w:cancel()
 function VM:watch(what, given, fn)
