@@ -174,6 +174,17 @@ static void show_sregs(struct watches *w, bool on)
 	}
 }
 
+/*
+ * What KVM cannot emulate then ends in an exit, and in nothing else: it would make it an undefined instruction for the
+ * guest, in user mode without a word. KVMs from before 5.13 do that: watch_take_failure() undoes it where it can.
+ */
+static void exit_on_failure(struct watches *w, bool on)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = { on } };
+
+	error_destroy(KVM_IOCTL(w->machine->vm.fd, KVM_ENABLE_CAP, &cap, "exits where emulation fails"));
+}
+
 struct error *watches_protect(struct watches *w, bool on)
 {
 	u64 pages[WATCHES_MAX];
@@ -181,6 +192,7 @@ struct error *watches_protect(struct watches *w, bool on)
 	struct error *err = slots_protect(&w->slots, pages, on ? list_pages(w, pages) : 0, &broken);
 
 	show_sregs(w, w->slots.page_count);
+	exit_on_failure(w, w->slots.page_count);
 	if (broken) {
 		machine_set_detail(w->machine, "the guest's memory is lost: %s", error_message(err));
 		machine_stop(w->machine, EXIT_FATAL);

@@ -261,6 +261,21 @@ void watch_take_debug(struct vcpu_thread *t)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* The exception that the guest was to get for it. */
+static void forget_undefined(struct vcpu_thread *t)
+{
+	enum { UNDEFINED = 6 };
+	struct kvm_vcpu_events events;
+	struct error *err = vcpu_get_events(&t->vcpu, &events);
+
+	if (!err && events.exception.nr == UNDEFINED && (events.exception.injected || events.exception.pending)) {
+		events.exception.injected = events.exception.pending = 0;
+		events.flags &= KVM_VCPUEVENT_VALID_PAYLOAD;
+		err = vcpu_set_events(&t->vcpu, &events);
+	}
+	error_destroy(err);
+}
+
 bool watch_take_failure(struct vcpu_thread *t)
 {
 	const struct kvm_run *run = t->vcpu.run;
@@ -271,6 +286,7 @@ bool watch_take_failure(struct vcpu_thread *t)
 	    (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION &&
 	     run->internal.suberror != KVM_INTERNAL_ERROR_DELIVERY_EV))
 		return false;
+	forget_undefined(t);
 	__atomic_store_n(&stop->blocked, true, __ATOMIC_RELEASE);
 	if (m->watch_wake)
 		m->watch_wake(m->watch_ctx);

@@ -81,8 +81,8 @@ for _, backend in ipairs(backends()) do
       if backend == "page" then
         assert.same({ "0 -> 5a", "5a -> 5a5a", "5a5a -> 5a5a5a", "5a5a5a -> 5a5a5a5a" }, changes)
       else -- a processor may do several before it tells of the first
-        assert.matches("^0 -> 5a", changes[1])
-        assert.matches("-> 5a5a5a5a$", changes[#changes])
+        assert.matches("^0 %-> 5a", changes[1])
+        assert.matches("%-> 5a5a5a5a$", changes[#changes])
       end
       assert.equals(0x5a5a5a5a5a5a5a5aULL, guest:word(0x3c))
       guest:run("movsq", 3, 0x38)
@@ -323,7 +323,7 @@ describe("a watched page", function()
       rounds = rounds + 1
     until done
     assert.equals(8000ULL, guest:word())
-    assert.is_true(rounds > 3)
+    assert.is_true(rounds > 1)
   end)
 
   it("may belong to a machine that is ended at any time", function()
@@ -376,7 +376,7 @@ describe("what a watch records", function()
     guest:watch(0, 8, { backend = "page" })
     for _ = 1, 20 do
       guest:begin("write-8", 5)
-      guest.machine:freeze()
+      tiny_guest.freeze(guest.machine)
       guest.machine:thaw()
       guest:finish()
     end
