@@ -13,8 +13,12 @@
 /* A timer's captures have as many names; then they begin anew. */
 enum { TICK_NAMES = 64 };
 
-/* A request of the guest's waits so long for main to say what captures record: it is in a wait of its own, or busy. */
+/*
+ * A request of the guest's waits so long for main to hear that it is to say what captures record: main is in a wait of
+ * its own, or busy. And so long until it has said it, which takes seconds where the processor is emulated.
+ */
 #define PLAN_PATIENCE_NS (3 * NSEC_PER_SEC)
+#define PLAN_COMPILE_NS (30 * NSEC_PER_SEC)
 
 /* --- recording --- */
 
@@ -265,6 +269,11 @@ static void on_plan_patience(void *ctx)
 {
 	struct coordinator *c = ctx;
 
+	if (!c->planning.extended && !__atomic_load_n(&c->planning.wanted, __ATOMIC_ACQUIRE)) {
+		c->planning.extended = true;
+		loop_set_timer(&c->loop, &c->planning.timer, clock_deadline_ns(PLAN_COMPILE_NS));
+		return;
+	}
 	// It has not said so: whenever it does, later captures are the better for it.
 	c->planning.settled = true;
 	snprintf(c->planning.reason, sizeof(c->planning.reason),

@@ -92,6 +92,7 @@ struct coordinator {
 		char reason[CAPTURE_REASON_MAX]; /* why there is no plan */
 		bool settled; /* main has said which it is */
 		bool awaited; /* a request of the guest's waits for that */
+		bool extended; /* longer, since main has heard of it */
 		struct loop_timer timer; /* until then */
 		u64 expected; /* bytes of the last record */
 		bool asks; /* atomic, shared: main says it when it is asked */

@@ -213,8 +213,8 @@ function machine:capture(tag) end
 ---@param reason string|nil
 function machine:set_plan(bytes, reason) end
 
---- Whether the first capture that the guest asks for waits, for 3 s at most, until set_plan() has been called:
---- recv() returns nil, "plan" then.
+--- Whether the first capture that the guest asks for waits until set_plan() has been called: recv() returns nil,
+--- "plan" then. For 3 s at most where it does not, for 30 s more where it does.
 ---@param on boolean
 function machine:wake_on_plan(on) end
 
