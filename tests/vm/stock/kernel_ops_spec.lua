@@ -221,6 +221,20 @@ describe("the guest's requests", function()
     assert.matches("denied", r.stderr)
   end)
 
+  it("are served in a machine that goes on from a saved one, which is another", function()
+    vm:write("/proc/sys/kernel/panic", "5\n")
+    local other = vm:save():boot()
+    finally(function()
+      other:kill()
+    end)
+    local r = other:exec { "ktstr-kernel", "--cold", "read", "panic_timeout", "write", "panic_timeout", "9",
+      timeout = PATIENCE_S }
+    assert.same({ 0, "5\nwritten\n" }, { r.status, r.stdout }, r.stderr)
+    assert.same({ "9\n", "5" }, { other:read "/proc/sys/kernel/panic", sysctl "panic" })
+    assert.same({ 9 }, other:kernel_ops { { op = "read", symbol = "panic_timeout" } })
+    assert.same({ 5 }, vm:kernel_ops { { op = "read", symbol = "panic_timeout" } })
+  end)
+
   it("are answered in time when the script does not come", function()
     local k = vm.k
     k:symbol "jiffies_64"
