@@ -260,6 +260,22 @@ describe("a capture as JSON", function()
     assert.equals("format", raised(ktstr.record, "{").code)
     says(raised(ktstr.record, "{}"), "is no capture: its format is 'nil'")
     says(raised(ktstr.record, '{"format":"ktstr capture","version":9}'), "its version is 9")
+    -- Each member in turn is something else, or nothing.
+    local whole = take():data()
+    for _, name in ipairs { "tag", "source", "elapsed_ms", "clock", "frozen_ms", "notes", "cpus" } do
+      for _, other in ipairs { "nothing", true, { "x" } } do
+        local before = whole[name]
+        whole[name] = other ~= "nothing" and other or nil
+        assert.equals("format", raised(ktstr.record, require("ktstr.capture.json").encode(whole)).code, name)
+        whole[name] = before
+      end
+    end
+    for name, bad in pairs { values = 5, maps = { 5 }, reason = 5 } do
+      whole[name], bad = bad, whole[name]
+      assert.equals("format", raised(ktstr.record, require("ktstr.capture.json").encode(whole)).code, name)
+      whole[name] = bad
+    end
+    assert.equals("format", raised(ktstr.record, '{"a":' .. ("["):rep(300000)).code)
     assert.equals("not-found", raised(ktstr.record, "/no/such/file.json").code)
     assert.equals("invalid", raised(ktstr.record, nil).code)
   end)

@@ -181,6 +181,52 @@ local function raise_format(what, why)
   errors.refuse("format", ("%s is no capture: %s"):format(what, why))
 end
 
+local function is_list(value)
+  return type(value) == "table" and getmetatable(value) == values.array
+end
+
+local function is_object(value)
+  return type(value) == "table" and not is_list(value)
+end
+
+local function each(list, check)
+  for i = 1, is_list(list) and table.maxn(list) or 0 do
+    if not check(list[i]) then
+      return false
+    end
+  end
+  return is_list(list)
+end
+
+-- What is wrong with the form of what was read; nil: nothing.
+local function defect(data)
+  for name, kind in pairs { tag = "string", source = "string", elapsed_ms = "number", clock = "number",
+    frozen_ms = "number" } do
+    if type(data[name]) ~= kind then
+      return ("its '%s' is no %s"):format(name, kind)
+    end
+  end
+  if data.reason ~= nil and type(data.reason) ~= "string" then
+    return "its 'reason' is no string"
+  elseif not each(data.notes, function(note)
+    return is_object(note) and type(note.text) == "string" and type(note.what) == "string"
+  end) then
+    return "its 'notes' are none"
+  elseif data.reason == nil and not each(data.cpus, function(cpu)
+    return is_object(cpu) and is_object(cpu.regs)
+  end) then
+    return "its 'cpus' are none"
+  elseif data.values ~= nil and not is_object(data.values) then
+    return "its 'values' are no object"
+  elseif data.maps ~= nil and not each(data.maps, function(map)
+    return is_object(map) and type(map.id) == "number" and type(map.name) == "string"
+      and type(map.type) == "string" and (map.entries == nil or each(map.entries, is_object))
+      and (map.globals == nil or is_object(map.globals))
+  end) then
+    return "its 'maps' are none"
+  end
+end
+
 --- A capture that was written as JSON: the same accessors over its values. `source` is the text, or a file's
 --- name. Raises "format", "not-found".
 ---@param source string
@@ -197,7 +243,10 @@ function json.read(source)
       errors.refuse("not-found", ("there is no file '%s'"):format(source))
     end
   end
-  local raw, _, message = dkjson.decode(content, 1, dkjson.null)
+  local ok, raw, _, message = pcall(dkjson.decode, content, 1, dkjson.null)
+  if not ok then
+    raise_format(what, "it is nested too deep")
+  end
   local expected = require "ktstr.capture.data"
   if type(raw) ~= "table" then
     raise_format(what, message or "it is not an object")
@@ -207,7 +256,12 @@ function json.read(source)
     raise_format(what, ("its version is %s, and this program reads %d"):format(tostring(raw.version),
       expected.VERSION))
   end
-  return require("ktstr.capture.kept").new(decoded(raw))
+  local data = decoded(raw)
+  local wrong = defect(data)
+  if wrong then
+    raise_format(what, wrong)
+  end
+  return require("ktstr.capture.kept").new(data)
 end
 
 return json

@@ -117,7 +117,7 @@ end
 function Kept:_tasks()
   self:_check_data()
   local tasks = self._data.values and self._data.values.tasks
-  if not tasks then
+  if type(tasks) ~= "table" then
     errors.raise("not-found", ("capture '%s' has no tasks: its plan names none"):format(self.tag))
   end
   return tasks
@@ -128,7 +128,8 @@ function Kept:tasks()
   local tasks, i = self:_tasks(), 0
   return function()
     i = i + 1
-    return tasks[i] and wrap(tasks[i], ("tasks[%s]"):format(tostring(tasks[i].pid or i)))
+    local pid = type(tasks[i]) == "table" and tasks[i].pid or i
+    return tasks[i] and wrap(tasks[i], ("tasks[%s]"):format(tostring(pid)))
   end
 end
 
@@ -136,7 +137,7 @@ end
 ---@return table|nil
 function Kept:task(pid)
   for _, task in ipairs(self:_tasks()) do
-    if task.pid == pid then
+    if type(task) == "table" and task.pid == pid then
       return wrap(task, ("tasks[%d]"):format(pid))
     end
   end
