@@ -43,7 +43,7 @@ static struct error *open_node(const struct view *v, const struct pid_layout *l,
 	return NULL;
 }
 
-/* What stands for an index; 0: nothing. Each node's shift is less than the one's above, and 0 is the last. */
+/* What stands for an index; 0: nothing. Each node's shift is less than the one's above; below 0 there can be none. */
 static struct error *find_entry(const struct view *v, const struct pid_layout *l, u64 index, u64 *ret)
 {
 	u64 slots = 1ULL << l->slot_bits, entry;
@@ -55,8 +55,6 @@ static struct error *find_entry(const struct view *v, const struct pid_layout *l
 		bool first = shift == UINT32_MAX;
 		u64 node = entry - ENTRY_INTERNAL;
 
-		if (shift == 0)
-			return error_create(ERROR_FORMAT, "the tree of pids: a leaf has a node below it");
 		err = open_node(v, l, node, &shift);
 		if (err)
 			return err;

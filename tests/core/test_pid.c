@@ -139,6 +139,15 @@ static void an_empty_tree_and_a_kept_pid_have_no_task(void **state)
 	plant(r);
 	put(r, PIDS + layout.pid_tasks, 0);
 	assert_int_equal(refused(r, 1), ERROR_NOT_FOUND);
+	// One that stands for many, further up; one alone, at the place of the first.
+	set_slot(r, 0, 0, make_task(r, 0, 1));
+	assert_int_equal(refused(r, 1), ERROR_NOT_FOUND);
+	put(r, IDR + 8, make_task(r, 0, 1));
+	assert_int_equal(refused(r, 1), ERROR_NOT_FOUND);
+	put(r, IDR, 1);
+	assert_int_equal(found(r, 1), task_at(0));
+	put(r, IDR, 0);
+	plant(r);
 	// A place that is taken and empty, a sibling, a value.
 	for (u64 entry = 0; entry < 0x410; entry++) {
 		if (entry && (entry & 3) == 0)
@@ -161,8 +170,12 @@ static void a_damaged_tree_ends_the_walk(void **state)
 	set_shift(r, 1, 3);
 	assert_int_equal(refused(r, 1), ERROR_FORMAT);
 	set_shift(r, 1, 0);
-	set_shift(r, 0, 255);
-	assert_int_equal(refused(r, 1), ERROR_FORMAT);
+	for (u32 i = 0; i < 3; i++) {
+		static const u8 shifts[] = { 255, 66, 7 };
+
+		set_shift(r, 0, shifts[i]);
+		assert_int_equal(refused(r, 1), ERROR_FORMAT);
+	}
 	set_shift(r, 0, 6);
 	set_slot(r, 1, 1, node_entry(1)); // below a leaf
 	assert_int_equal(refused(r, 1), ERROR_FORMAT);
