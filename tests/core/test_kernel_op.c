@@ -276,27 +276,40 @@ static void answers_that_are_none_are_refused(void **state)
 	free(data);
 }
 
-/* Answers wait in the order of their slots; whatever the guest takes in makes room. */
-static void answers_wait_for_room(void **state)
+/* With more than the guest takes in at once: answers wait for room. */
+static void fill_outbox(struct coordinator *c)
 {
-	struct coordinator *c = *state;
 	u8 *filler = calloc(1, WIRE_PAYLOAD_MAX);
-	const u8 *data;
-	u64 token;
 
-	SKIP_WITHOUT_KVM();
 	while (outbox_put(&c->outbox, MSG_OP_REQUEST, filler, WIRE_PAYLOAD_MAX))
 		;
 	while (outbox_put(&c->outbox, MSG_OP_REQUEST, filler, 0))
 		;
 	free(filler);
+}
+
+static void empty_outbox(struct coordinator *c)
+{
+	const u8 *data;
+
+	while (outbox_peek(&c->outbox, &data))
+		outbox_take(&c->outbox, outbox_peek(&c->outbox, &data));
+}
+
+/* Answers wait in the order of their slots; whatever the guest takes in makes room. */
+static void answers_wait_for_room(void **state)
+{
+	struct coordinator *c = *state;
+	u64 token;
+
+	SKIP_WITHOUT_KVM();
+	fill_outbox(c);
 	ask(c, 1);
 	token = next_token(c);
 	assert_true(coordinator_claim_kernel_op(c, token));
 	answer(c, token, 1);
 	assert_int_equal(c->kernel_ops.slots[0].state, KERNEL_OP_ANSWERED);
-	while (outbox_peek(&c->outbox, &data))
-		outbox_take(&c->outbox, outbox_peek(&c->outbox, &data));
+	empty_outbox(c);
 	kernel_ops_send_answers(c);
 	assert_int_equal(c->kernel_ops.slots[0].state, KERNEL_OP_FREE);
 	expect_answer(c, 1, KERNEL_OP_DONE, "");
@@ -357,6 +370,54 @@ static void of_a_saved_machine_who_waits_is_told_to_ask_again(void **state)
 	buf_deinit(&saved);
 }
 
+static void an_answer_that_waits_is_saved_as_it_is(void **state)
+{
+	struct coordinator *c = *state;
+	struct buf saved = BUF_INIT;
+	struct reader in;
+	u64 token;
+
+	SKIP_WITHOUT_KVM();
+	fill_outbox(c);
+	ask(c, 9);
+	token = next_token(c);
+	assert_true(coordinator_claim_kernel_op(c, token));
+	answer(c, token, 9);
+	kernel_ops_save(c, &saved);
+	empty_outbox(c);
+	in = reader_init(saved.data, saved.size);
+	assert_true(kernel_ops_load(c, &in));
+	kernel_ops_send_answers(c);
+	expect_answer(c, 9, KERNEL_OP_DONE, "");
+	expect_none(c);
+	// With more behind it.
+	buf_put_u8(&saved, 0);
+	in = reader_init(saved.data, saved.size);
+	assert_false(kernel_ops_load(c, &in));
+	buf_deinit(&saved);
+}
+
+static void more_answers_than_there_can_be_are_refused(void **state)
+{
+	struct coordinator *c = *state;
+
+	SKIP_WITHOUT_KVM();
+	for (u32 count = KERNEL_OPS_WAITING_MAX; count <= KERNEL_OPS_WAITING_MAX + 1; count++) {
+		const struct wire_kernel_op_reply head = { .status = KERNEL_OP_DONE };
+		struct buf saved = BUF_INIT;
+		struct reader in;
+
+		buf_put_u32(&saved, count);
+		for (u32 i = 0; i < count; i++) {
+			buf_put_u32(&saved, sizeof(head));
+			buf_put(&saved, &head, sizeof(head));
+		}
+		in = reader_init(saved.data, saved.size);
+		assert_int_equal(kernel_ops_load(c, &in), count == KERNEL_OPS_WAITING_MAX);
+		buf_deinit(&saved);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -371,6 +432,8 @@ int main(void)
 		TEST(answers_wait_for_room),
 		TEST(at_the_end_nobody_is_answered),
 		TEST(of_a_saved_machine_who_waits_is_told_to_ask_again),
+		TEST(an_answer_that_waits_is_saved_as_it_is),
+		TEST(more_answers_than_there_can_be_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
