@@ -301,7 +301,7 @@ local function answer(id, results, failed)
   end
   local status = wire.KERNEL_OP_DONE
   if failed then
-    status = errors.is(failed) and not failed.index and STATUS[failed.code] or wire.KERNEL_OP_FAILED
+    status = errors.is(failed) and STATUS[failed.code] or wire.KERNEL_OP_FAILED
     attributes[#attributes + 1] = { "REASON", (tostring(failed):gsub("%z", "?"):sub(1, REASON_MAX)) }
   end
   local head = ffi.new("struct wire_kernel_op_reply", id, status, #results)

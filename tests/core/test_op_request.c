@@ -141,7 +141,7 @@ static void each_fault_is_named_with_its_entry(void **state)
 		{ "entry 2: it says nowhere", KERNEL_OP_READ, .symbol = NULL },
 		{ "entry 2: it says two places", KERNEL_OP_READ, .symbol = "a", .address = true },
 		{ "entry 2: it says two places", KERNEL_OP_READ, .task = true, .pid = 1, .address = true },
-		{ "entry 2: only a SYMBOL has a CPU", KERNEL_OP_READ, .address = true, .cpu = true },
+		{ "entry 2: a TASK has no CPU", KERNEL_OP_READ, .task = true, .pid = 1, .field = "a", .cpu = true },
 		{ "entry 2: a TASK without a FIELD", KERNEL_OP_READ, .task = true, .pid = 1 },
 		{ "entry 2: its TASK is no pid", KERNEL_OP_READ, .task = true, .field = "a" },
 		{ "entry 2: its TASK is no pid", KERNEL_OP_READ, .task = true, .pid = 0x80000000, .field = "a" },

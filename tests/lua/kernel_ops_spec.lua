@@ -147,6 +147,20 @@ describe("vm:kernel_ops", function()
     assert.equals(4, fake.k:per_cpu("runqueues", 1).nr_running)
   end)
 
+  it("follows per-CPU pointers on the way", function()
+    local fake = new()
+    fake:set_up_percpu()
+    local start = fake.k._image.symbols:find("__per_cpu_start")[1].address + fake_kernel.SLIDE
+    local sched = DIRECT + 0x600
+    fake:put(sched + 8, "uint64_t", start + 0x100)
+    for cpu = 0, 1 do
+      fake:put(DIRECT + 0x80000 + 0x10000 * cpu + 0x100, "uint64_t", 70 + cpu)
+      assert.same({ 70 + cpu }, batch(fake, {
+        { op = "read", address = sched, struct = "struct scx_sched", cpu = cpu, field = "pcpu.events" },
+      }))
+    end
+  end)
+
   it("finds per-CPU variables where they are offsets from 0, too", function()
     local fake = new { zero_based = true }
     fake:set_up_percpu()
@@ -188,6 +202,13 @@ describe("vm:kernel_ops", function()
       assert.same({ 1, true }, e.values)
       assert.same({ 2, 1 }, { fake.k:u64(JIFFIES), fake.k:u32(SOME_INT) })
     end
+  end)
+
+  it("of which nothing has a place freezes nothing", function()
+    local fake = new()
+    refused(fake, "not-found", "entry 1", { cold = true, { op = "read", symbol = "no_such_symbol" } })
+    assert.same({}, batch(fake, { cold = true }))
+    assert.same({}, fake.cold)
   end)
 
   it("is cold when it is asked to be, and not in a freeze of the script's own", function()
@@ -243,7 +264,10 @@ describe("vm:kernel_ops", function()
     for words, entry in pairs {
       ["is on one of symbol, address and task"] = { op = "read" },
       ["on one of symbol, address"] = { op = "read", symbol = "jiffies_64", address = 0 },
-      ["only a symbol has a part on each CPU"] = { op = "read", address = JIFFIES, cpu = 0, type = "u8" },
+      ["a task has no part on each CPU"] = { op = "read", task = 1, cpu = 0, field = "pid" },
+      ["and no pointer on the way is"] = { op = "read", address = JIFFIES, cpu = 0, type = "u8" },
+      ["more than 16 pointers"] = { op = "read", address = DIRECT, struct = "struct task",
+        field = ("parent."):rep(17) .. "pid" },
       ["which field of the task"] = { op = "read", task = 1 },
       ["it is not per-CPU"] = { op = "read", symbol = "jiffies_64", cpu = 0 },
       ["a read takes no value"] = { op = "read", symbol = "jiffies_64", value = 1 },
@@ -265,6 +289,8 @@ describe("vm:kernel_ops", function()
     end
     refused(fake, "per-cpu", "say which: cpu = 0", { { op = "read", symbol = "runqueues",
       field = "nr_running" } })
+    refused(fake, "per-cpu", "a pointer on the way is per-CPU", { { op = "read", address = DIRECT,
+      struct = "struct scx_sched", field = "pcpu.events" } })
     refused(fake, "not-found", "no fields", { { op = "read", symbol = "some_int", field = "x" } })
     refused(fake, "not-found", "type = \"u32\"", { { op = "read", symbol = "some_int" } })
     refused(fake, "not-found", "no_such", { { op = "read", address = DIRECT, struct = "struct task",

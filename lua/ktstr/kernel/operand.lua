@@ -29,8 +29,8 @@ operand.types = TYPE_NAMES
 
 ---@class ktstr.KernelOp one entry: where, then what
 ---@field op "read"|"write"|"or"
----@field symbol string|nil where: a global; with `cpu` a per-CPU variable
----@field cpu integer|nil
+---@field symbol string|nil where: a global, or a per-CPU variable
+---@field cpu integer|nil of such a variable, and where a pointer on the way is per-CPU: whose
 ---@field address ktstr.Address|ktstr.Object|number|nil or an address; an object has its type
 ---@field task integer|nil or the task with that pid; needs `field`
 ---@field field string|nil a path from there: "curr.pid", "args[2]", "[2].pid"; pointers are followed
@@ -70,19 +70,20 @@ local function symbol_base(k, entry)
     return percpu.is_symbol(k, symbol)
   end
   local symbol = k:_symbol(entry.symbol, entry.cpu and is_percpu or nil)
-  if is_percpu(symbol) ~= (entry.cpu ~= nil) then
-    errors.raise(entry.cpu and "invalid" or "per-cpu", entry.cpu and "it is not per-CPU"
-      or "it is per-CPU: each CPU has one of its own", not entry.cpu and "say which: cpu = 0" or nil)
+  local of_cpu = is_percpu(symbol)
+  if of_cpu and not entry.cpu then
+    errors.raise("per-cpu", "it is per-CPU: each CPU has one of its own", "say which: cpu = 0")
   end
   local set = k._image.types
   local type = set and (set:variable(entry.symbol) or known.type_of(set, entry.symbol))
-  return { kind = entry.cpu and PER_CPU or ADDRESS, start = k:_place(symbol), number = entry.cpu,
-    type = field_type(k, entry, type), is_global = not entry.cpu }
+  return { kind = of_cpu and PER_CPU or ADDRESS, start = k:_place(symbol), number = entry.cpu,
+    type = field_type(k, entry, type), is_global = not of_cpu }
 end
 
 local function address_base(k, entry)
   local type = access.is_object(entry.address) and entry.address:type_() or nil
-  return { kind = ADDRESS, start = memory.place(k._slot, entry.address), type = field_type(k, entry, type) }
+  return { kind = ADDRESS, start = memory.place(k._slot, entry.address), number = entry.cpu,
+    type = field_type(k, entry, type) }
 end
 
 local function task_base(k, entry)
@@ -92,8 +93,8 @@ end
 local function base_of(k, entry)
   if (entry.symbol and 1 or 0) + (entry.address ~= nil and 1 or 0) + (entry.task and 1 or 0) ~= 1 then
     invalid("an entry is on one of symbol, address and task")
-  elseif entry.cpu and not entry.symbol then
-    invalid("only a symbol has a part on each CPU")
+  elseif entry.cpu and entry.task then
+    invalid("a task has no part on each CPU")
   elseif entry.task and not entry.field then
     invalid("which field of the task is not said")
   end
@@ -215,6 +216,19 @@ local function check_value(entry)
   end
 end
 
+-- A variable is per-CPU, or a pointer on the way is.
+local function check_cpu(one)
+  one.needs_cpu = one.kind == PER_CPU
+  for _, step in ipairs(one.steps) do
+    one.needs_cpu = one.needs_cpu or step.per_cpu or false
+  end
+  if one.needs_cpu and not one.entry.cpu then
+    errors.raise("per-cpu", "a pointer on the way is per-CPU: each CPU has its own", "say which: cpu = 0")
+  elseif one.entry.cpu and not one.needs_cpu then
+    invalid("it is not per-CPU, and no pointer on the way is")
+  end
+end
+
 ---@class ktstr.Operand
 ---@field entry ktstr.KernelOp
 ---@field kind integer ADDRESS, PER_CPU, TASK
@@ -244,12 +258,7 @@ function operand.resolve(k, entry)
   if entry.op ~= "read" and not one.is_bytes then
     one.value = to_word(entry.value, one.size)
   end
-  one.needs_cpu = one.kind == PER_CPU
-  for _, step in ipairs(one.steps) do
-    if step.per_cpu and not entry.cpu then
-      errors.raise("per-cpu", "a pointer on the way is per-CPU, and this is no CPU's")
-    end
-  end
+  check_cpu(one)
   return one
 end
 

@@ -304,6 +304,19 @@ describe("vm:kernel_ops", function()
     assert.matches("^%d+$", guest("read", "avenrun[2]")[1])
   end)
 
+  it("follows per-CPU pointers of a global", function()
+    vm:frozen(function(k)
+      local counters = k:object("struct percpu_counter", k:symbol "vm_committed_as").counters
+      for cpu = 0, 1 do
+        local expected = k:per_cpu(counters, cpu)[0]
+        assert.same({ expected }, vm:kernel_ops {
+          { op = "read", symbol = "vm_committed_as", struct = "struct percpu_counter", cpu = cpu,
+            field = "counters[0]" },
+        })
+      end
+    end)
+  end)
+
   it("says which CPU is missing, or is none", function()
     refused("per-cpu", vm.kernel_ops, vm, { { op = "read", symbol = "runqueues", field = "nr_running" } })
     refused("invalid", vm.kernel_ops, vm, { { op = "read", symbol = "runqueues", cpu = 2, field = "cpu" } })
