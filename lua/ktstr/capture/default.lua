@@ -81,10 +81,9 @@ end
 ---@return string[]
 function default.paths(nodes)
   local list = {}
-  prefixed(list, "", GLOBALS)
-  prefixed(list, "runqueues[].", RUNQUEUE)
-  for _, prefix in ipairs { "tasks[].", "runqueues[].curr.", "runqueues[].idle." } do
-    prefixed(list, prefix, TASK)
+  -- A run that comes to its limit has what comes first: what there is most of is last.
+  for _, prefix in ipairs { "runqueues[].", "runqueues[].curr.", "runqueues[].idle." } do
+    prefixed(list, prefix, prefix == "runqueues[]." and RUNQUEUE or TASK)
   end
   prefixed(list, "", SCX)
   for _, root in ipairs { "scx_root", "scx_sched_all[struct scx_sched.all]" } do
@@ -95,6 +94,8 @@ function default.paths(nodes)
       list[#list + 1] = ("%s.pnode[%d].global_dsq|%s.global_dsqs[%d].list|"):format(root, node, root, node)
     end
   end
+  prefixed(list, "", GLOBALS)
+  prefixed(list, "tasks[].", TASK)
   return list
 end
 

@@ -330,10 +330,18 @@ local function begin(cursor, name, type_name)
   cursor:go { kind = "AT", a = place }
 end
 
+-- A mask has a bit for each CPU that the kernel was built for, often thousands.
+local MASKS = { ["struct cpumask"] = true, cpumask_t = true }
+
+local function size_of(cursor)
+  local size = cursor.type.size
+  return MASKS[cursor.type.name] and math.min(size, math.ceil(cursor.cpu_count / 64) * 8) or size
+end
+
 local function finish(cursor)
   local first = math.floor(cursor.bits / 8)
   local last = cursor.field_bits > 0 and math.ceil((cursor.bits + cursor.field_bits) / 8)
-    or first + cursor.type.size
+    or first + size_of(cursor)
   if cursor.percpu and cursor.is_variable then
     cursor:raise("per-cpu", "that is per-CPU", "say which: [] for each CPU, [0] for one")
   elseif last == first then

@@ -25,6 +25,20 @@ end
 
 local plain
 
+-- What has nothing that was recorded is absent.
+local function unless_empty(out)
+  return next(out) ~= nil and out or nil
+end
+
+local MASKS = { ["struct cpumask"] = true, cpumask_t = true }
+
+-- As the kernel writes them: "0-3,8".
+local function plain_mask(value)
+  local k = memory.kernel(value)
+  local ok, cpus = memory.try(k.cpumask, k, value)
+  return ok and tostring(cpus) or nil
+end
+
 local function plain_struct(value, type, depth)
   local out = {}
   for _, name in ipairs(type:member_names()) do
@@ -35,7 +49,7 @@ local function plain_struct(value, type, depth)
       out[name] = plain(member, type:member(name).type, depth + 1)
     end
   end
-  return out
+  return unless_empty(out)
 end
 
 local function plain_array(value, type, depth)
@@ -65,6 +79,8 @@ function plain(value, type, depth)
     return value:address_()
   elseif depth >= DEPTH then
     return nil
+  elseif MASKS[type.name] then
+    return plain_mask(value)
   elseif type:has_members() then
     return plain_struct(value, type, depth)
   elseif type.kind == "array" then
@@ -123,7 +139,7 @@ local function evaluate_members(k, node, value, type)
       out[name] = evaluate(k, kid, member, owner:member(name).type)
     end
   end
-  return out
+  return unless_empty(out)
 end
 
 -- Each element of a walk that raises in its middle has been seen up to there.
