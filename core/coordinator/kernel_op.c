@@ -277,7 +277,7 @@ void kernel_ops_save(struct coordinator *c, struct buf *out)
 	for (u32 i = 0; i < KERNEL_OPS_WAITING_MAX; i++) {
 		const struct kernel_op_slot *slot = &s->slots[i];
 		struct refusal r = refuse(slot->request_id, KERNEL_OP_FAILED,
-					  "the machine was saved before this was done, and goes on from there: ask again");
+					  "the machine was saved before this was done, and goes on: ask again");
 		bool answered = slot->state == KERNEL_OP_ANSWERED;
 
 		if (slot->state == KERNEL_OP_FREE)

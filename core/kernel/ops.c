@@ -117,7 +117,7 @@ static struct error *check_at_once(const struct op_batch *b, const struct op *o,
 	if (b->frozen || (o->is_bytes && o->op == KERNEL_OP_READ))
 		return NULL;
 	if (!is_word(o->size))
-		return error_create(ERROR_RUNNING, "%u bytes at 0x%llx cannot be written at once while the machine runs",
+		return error_create(ERROR_RUNNING, "%u bytes at 0x%llx cannot be written at once in a running machine",
 				    o->size, (ull)address);
 	if (address % o->size)
 		return error_create(ERROR_RUNNING,

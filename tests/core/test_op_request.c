@@ -155,7 +155,7 @@ static void each_fault_is_named_with_its_entry(void **state)
 		{ "entry 2: DATA goes with the type", KERNEL_OP_WRITE, .symbol = "a", .data = true, .type = "u8" },
 		{ "entry 2: DATA goes with", KERNEL_OP_WRITE, .symbol = "a", .value = true, .type = "bytes" },
 		{ "entry 2: an OR has a VALUE", KERNEL_OP_OR, .symbol = "a" },
-		{ "entry 2: an OR's VALUE has at most 32 bits", KERNEL_OP_OR, .symbol = "a", .value = true, .wide = 1ULL << 32 },
+		{ "entry 2: an OR's VALUE", KERNEL_OP_OR, .symbol = "a", .value = true, .wide = 1ULL << 32 },
 		{ "entry 2: its KERNEL_OP is none", 0, .symbol = "a" },
 		{ "entry 2: its KERNEL_OP is none", 4, .symbol = "a" },
 		{ "entry 2: its LENGTH", KERNEL_OP_READ, .symbol = "a", .length = KERNEL_OP_BYTES_MAX + 1 },

@@ -210,7 +210,11 @@ static void a_word_is_never_torn(void **state)
 	struct guest g = { .at = word(r, 0) };
 	pthread_t thread = start_guest(&g, toggle);
 	const struct op reads[] = { read_of(AT, 8), { .op = KERNEL_OP_READ, .start = AT, .size = 8, .is_bytes = 1 } };
-	const struct op writes[] = { write_of(AT, 8, 0), write_of(AT, 8, ~0ULL), { .op = KERNEL_OP_WRITE, .start = AT, .size = 8, .is_bytes = 1 } };
+	const struct op writes[] = {
+		write_of(AT, 8, 0),
+		write_of(AT, 8, ~0ULL),
+		{ .op = KERNEL_OP_WRITE, .start = AT, .size = 8, .is_bytes = 1 },
+	};
 	u64 data = 0;
 
 	for (u32 i = 0; i < 20000; i++) {
@@ -312,13 +316,22 @@ static const struct op_layout two_cpus = { .offsets = OFFSETS, .unset = 77, .cpu
 static void per_cpu_operands_are_the_cpus_own(void **state)
 {
 	struct rig *r = *state;
+	const struct op of_first = {
+		.op = KERNEL_OP_READ,
+		.base = OP_BASE_PER_CPU,
+		.start = PER_CPU_START,
+		.offset = 8,
+		.size = 8,
+	};
 	struct op ops[] = {
-		{ .op = KERNEL_OP_READ, .base = OP_BASE_PER_CPU, .start = PER_CPU_START, .offset = 8, .size = 8 },
-		{ .op = KERNEL_OP_READ, .base = OP_BASE_PER_CPU, .start = PER_CPU_START, .offset = 8, .size = 8, .number = 1 },
+		of_first,
+		of_first,
 		{ .op = KERNEL_OP_READ, .base = OP_BASE_PER_CPU, .start = PER_CPU_START, .size = 8, .number = 2 },
 	};
 	struct op_batch b = { .layout = two_cpus, .ops = ops, .count = 3 };
 	struct outcome o;
+
+	ops[1].number = 1;
 
 	for (u64 cpu = 0; cpu < 2; cpu++) {
 		*word(r, 0x800 + 8 * cpu) = AT + 0x1000 * (cpu + 1) - PER_CPU_START;
@@ -389,7 +402,14 @@ static void a_batch_that_points_outside_of_itself_is_refused(void **state)
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(wrong); i++) {
-		const struct op_batch b = { .ops = &wrong[i], .count = 1, .data = data, .data_size = 8, .steps = steps, .step_count = 20 };
+		const struct op_batch b = {
+			.ops = &wrong[i],
+			.count = 1,
+			.data = data,
+			.data_size = 8,
+			.steps = steps,
+			.step_count = 20,
+		};
 		struct error *err = op_batch_check(&b);
 
 		assert_non_null(err);
