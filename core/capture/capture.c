@@ -17,6 +17,7 @@ struct error *capture_create(const char *tag, enum freeze_source source, u32 cpu
 		return error_no_memory();
 	strncpy(c->tag, tag, sizeof(c->tag) - 1);
 	c->source = source;
+	c->workload_ns = CAPTURE_NO_WORKLOAD;
 	c->cpus = cpus;
 	*ret = c;
 	return NULL;

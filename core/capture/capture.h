@@ -20,6 +20,8 @@ enum { CAPTURES_MAX = 1024,
        CAPTURES_MIB_MAX = 2048,
        CAPTURE_REASON_MAX = 240 };
 
+#define CAPTURE_NO_WORKLOAD UINT64_MAX
+
 struct capture_cpu {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
@@ -31,6 +33,7 @@ struct capture {
 	enum freeze_source source;
 	u64 elapsed_ns; /* since the start, freezes taken out */
 	u64 clock_ns; /* the guest's kvmclock */
+	u64 workload_ns; /* since the workload's start, freezes and its pauses taken out; or CAPTURE_NO_WORKLOAD */
 	u32 times; /* this name was used, this one included */
 	u32 cpus;
 	u64 number; /* of the store's, from 1 on: this one's alone */

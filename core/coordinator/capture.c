@@ -8,6 +8,7 @@
 
 #include "coordinator/freeze.h"
 #include "coordinator/internal.h"
+#include "coordinator/periodic.h"
 #include "machine/frozen.h"
 
 /* A timer's captures have as many names; then they begin anew. */
@@ -54,6 +55,7 @@ struct error *captures_take(struct coordinator *c, struct shot *shot)
 
 	capture->clock_ns = machine_clock_ns(c->machine);
 	capture->elapsed_ns = c->frozen_at_ns - c->started_ns - c->frozen_total_ns;
+	capture->workload_ns = periodic_workload_ns(c);
 	for (u32 i = 0; !err && i < capture->cpus; i++)
 		err = machine_get_regs(c->machine, i, &capture->cpu[i].regs, &capture->cpu[i].sregs);
 	if (!err && shot->run)
@@ -92,8 +94,7 @@ static void warn_of_name(struct coordinator *c, const char *tag, u32 times)
 }
 
 /* What would have been a capture: whoever reasons about them has to know that one is missing. */
-static void keep_placeholder(struct coordinator *c, enum freeze_source source, const char *tag,
-			     const struct error *why)
+void captures_keep_placeholder(struct coordinator *c, enum freeze_source source, const char *tag, const char *why)
 {
 	struct capture *capture;
 	u32 times = 0;
@@ -102,13 +103,14 @@ static void keep_placeholder(struct coordinator *c, enum freeze_source source, c
 	if (!err) {
 		capture->missed = true;
 		capture->elapsed_ns = clock_now_ns() - c->started_ns - c->frozen_total_ns;
-		snprintf(capture->reason, sizeof(capture->reason), "%s", error_message(why));
+		capture->workload_ns = periodic_workload_ns(c);
+		snprintf(capture->reason, sizeof(capture->reason), "%s", why);
 		err = capture_store_put(&c->captures, capture, &times);
 		if (err)
 			capture_destroy(capture);
 	}
 	if (err)
-		coordinator_warn(c, "the capture '%s' timed out, and %s", tag, error_message(err));
+		coordinator_warn(c, "the capture '%s' was not taken, and %s", tag, error_message(err));
 	error_destroy(err);
 	warn_of_name(c, tag, times);
 }
@@ -124,7 +126,7 @@ struct error *captures_record(struct coordinator *c, enum freeze_source source, 
 	err = freeze(c, source, take, &shot);
 	if (err) {
 		if (error_code(err) == ERROR_TIMEOUT)
-			keep_placeholder(c, source, tag, err);
+			captures_keep_placeholder(c, source, tag, error_message(err));
 		captures_drop(&shot);
 		return err;
 	}
@@ -361,4 +363,5 @@ void captures_serve(struct coordinator *c)
 	if (c->tick_due && !machine_has_stop(c->machine))
 		tick(c);
 	c->tick_due = false;
+	periodic_serve(c);
 }

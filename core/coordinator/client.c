@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
+#include "coordinator/periodic.h"
 #include "coordinator/sentinel.h"
 #include "coordinator/watching.h"
 #include "machine/frozen.h"
@@ -80,12 +81,14 @@ struct error *coordinator_recv(struct coordinator *c, u64 timeout_ns, enum coord
 		bool closed, ready;
 
 		mailbox_clear_event(&c->mailbox);
+		// Before what the guest has said since.
+		*mail = NULL;
+		*event = COORDINATOR_WATCH;
+		if (__atomic_exchange_n(&c->watching.is_new, false, __ATOMIC_ACQ_REL))
+			return NULL;
 		*mail = take(c, &closed);
 		*event = COORDINATOR_FRAME;
 		if (*mail)
-			return NULL;
-		*event = COORDINATOR_WATCH;
-		if (__atomic_exchange_n(&c->watching.is_new, false, __ATOMIC_ACQ_REL))
 			return NULL;
 		*event = COORDINATOR_PLAN;
 		if (__atomic_exchange_n(&c->planning.wanted, false, __ATOMIC_ACQ_REL))
@@ -437,6 +440,7 @@ void coordinator_destroy(struct coordinator *c)
 	watching_deinit(c);
 	loop_deinit(&c->loop);
 	captures_deinit(c);
+	periodic_deinit(c);
 	kernel_ops_deinit(c);
 	pthread_mutex_destroy(&c->warnings_lock);
 	call_slot_deinit(&c->call);

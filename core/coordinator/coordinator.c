@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
+#include "coordinator/periodic.h"
 #include "coordinator/watching.h"
 #include "machine/frozen.h"
 
@@ -65,6 +66,7 @@ static void deliver(struct coordinator *c, const struct frame *f)
 		kernel_ops_take_request(c, f->payload, f->length);
 		return;
 	}
+	periodic_take_frame(c, f->type);
 	if (f->type == MSG_EXIT && f->length == sizeof(report)) {
 		memcpy(&report, f->payload, sizeof(report));
 		c->reported = true;
@@ -249,6 +251,7 @@ static void on_ended(void *ctx, u32 events)
 	loop_remove_fd(&c->loop, &c->ended_source);
 	loop_cancel_timer(&c->loop, &c->deadline);
 	captures_set_tick(c, 0);
+	periodic_stop(c, "the machine ended");
 	monitoring_stop(c);
 	c->draining = true;
 	captures_send_reply(c);

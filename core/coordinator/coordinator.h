@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "capture/capture.h"
+#include "capture/periodic.h"
 #include "capture/plan.h"
 #include "coordinator/mailbox.h"
 #include "coordinator/monitor.h"
@@ -112,6 +113,32 @@ void coordinator_wake_on_plan(struct coordinator *c, bool on);
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
 struct capture_store *coordinator_captures(struct coordinator *c);
 void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
+
+/* --- captures on a clock --- */
+
+/*
+ * Captures at the plan's moments, of the workload's time: freezes and pauses are taken out. It starts now, or (waits)
+ * when the guest says so. Each is in the store then, or a placeholder with the reason. ERROR_BUSY: some are going on.
+ */
+MUST_CHECK struct error *coordinator_start_periodic(struct coordinator *c, const struct periodic_plan *plan,
+						    bool waits);
+
+enum periodic_control {
+	PERIODIC_LOOK,
+	PERIODIC_BEGIN, /* where it waits */
+	PERIODIC_PAUSE,
+	PERIODIC_RESUME,
+	PERIODIC_FINISH, /* the workload has ended: what was not taken has a placeholder now */
+};
+
+struct periodic_counts {
+	enum periodic_state state;
+	u32 count, taken, missed;
+};
+
+/* What it has come to. ERROR_INVALID: there have been none. */
+MUST_CHECK struct error *coordinator_control_periodic(struct coordinator *c, enum periodic_control control,
+						      struct periodic_counts *ret);
 
 /* --- watches --- */
 

@@ -88,7 +88,7 @@ static bool serve_setting(struct coordinator *c, const struct call *call)
 		c->patience_ns = call->limit_ns;
 	else if (call->kind == CALL_MONITOR)
 		err = set_monitor(c, call);
-	else if (call->kind == CALL_PLAN)
+	else if (call->kind == CALL_PLAN || call->kind == CALL_PERIODIC)
 		err = call->look(c, call->arg);
 	else
 		return false;

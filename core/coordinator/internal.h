@@ -98,7 +98,9 @@ struct coordinator {
 		bool asks; /* atomic, shared: main says it when it is asked */
 		bool wanted; /* atomic, shared: it is asked */
 	} planning;
-	struct loop_timer tick_timer; /* periodic captures, for tests */
+	struct periodic *periodic; /* periodic.c; NULL: there have been none */
+	struct loop_timer periodic_timer;
+	struct loop_timer tick_timer; /* a timer's captures, for tests */
 	u64 tick_ns;
 	bool tick_due;
 	u32 ticks;
@@ -180,6 +182,8 @@ void captures_take_request(struct coordinator *c, const void *payload, size_t si
 void captures_serve(struct coordinator *c);
 /* Freezes, records. One that timed out is kept, too: as a placeholder. */
 MUST_CHECK struct error *captures_record(struct coordinator *c, enum freeze_source source, const char *tag);
+/* In place of a capture: whoever reasons about them has to know that one is missing. */
+void captures_keep_placeholder(struct coordinator *c, enum freeze_source source, const char *tag, const char *why);
 /* Sends a reply that had to wait. */
 void captures_send_reply(struct coordinator *c);
 void captures_set_tick(struct coordinator *c, u64 period_ns);

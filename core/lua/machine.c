@@ -493,6 +493,7 @@ void bind_machine(lua_State *L)
 	luaL_register(L, NULL, machine_dump_methods);
 	luaL_register(L, NULL, machine_monitor_methods);
 	luaL_register(L, NULL, machine_watch_methods);
+	luaL_register(L, NULL, machine_periodic_methods);
 	luaL_register(L, NULL, machine_ops_methods);
 	lua_setfield(L, -2, "__index");
 	lua_pop(L, 1);

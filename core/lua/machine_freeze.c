@@ -320,6 +320,10 @@ static void push_capture(lua_State *L, const struct capture *c)
 	lua_setfield(L, -2, "elapsed");
 	lua_pushnumber(L, (double)c->clock_ns / NSEC_PER_SEC);
 	lua_setfield(L, -2, "clock");
+	if (c->workload_ns != CAPTURE_NO_WORKLOAD) {
+		lua_pushnumber(L, (double)c->workload_ns / NSEC_PER_SEC);
+		lua_setfield(L, -2, "workload");
+	}
 	lua_createtable(L, (int)c->cpus, 0);
 	for (u32 i = 0; i < c->cpus; i++) {
 		lua_createtable(L, 0, 2);

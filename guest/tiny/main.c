@@ -322,6 +322,13 @@ static void run_capture_bad(s64 number)
 	report_exit(capture_bad() ? 0 : 1);
 }
 
+static void run_scenario(s64 number)
+{
+	static const u32 types[] = { MSG_SCENARIO_START, MSG_SCENARIO_PAUSE, MSG_SCENARIO_RESUME, MSG_SCENARIO_END };
+
+	console_send(types[(u64)number % ARRAY_SIZE(types)], NULL, 0);
+}
+
 static void run_kernel_op(s64 number)
 {
 	report_ready();
@@ -404,6 +411,7 @@ static const struct scenario {
 	{ "deadline", run_deadline, true }, /* the same for a TSC deadline; EXIT 1 where there is none */
 	{ "capture", run_capture, true }, /* number requests, one by one (capture.h), EXIT 0 or 1; goes on */
 	{ "capture-burst", run_capture_burst, true }, /* the same, all sent at once; goes on */
+	{ "scenario", run_scenario, true }, /* a workload 0: starts, 1: pauses, 2: goes on, 3: ends; says so, goes on */
 	{ "kernel-op", run_kernel_op, true }, /* number requests, one by one (kernel_op.h), EXIT 0 or 1; goes on */
 	{ "kernel-op-burst", run_kernel_op_burst, true }, /* the same, all sent at once; goes on */
 	{ "kernel-op-bad", run_kernel_op_bad, true }, /* bad requests, EXIT 0 or 1; goes on */

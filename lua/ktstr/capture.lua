@@ -6,6 +6,8 @@ local registers = require "ktstr.registers"
 ---@field tag string its name
 ---@field source string "main", "guest", "periodic", "watch" or "kernel-op": who asked for it
 ---@field elapsed_ms number since the machine's start, without the time that it was frozen
+---@field workload_ms number|nil since the workload's start, without freezes and its pauses; nil: none has
+---  started (vm:periodic)
 ---@field clock number the guest's kvmclock, seconds
 ---@field frozen_ms number that the machine stood still for it
 ---@field reason string|nil a placeholder: the capture could not be taken, and why; it has no data
@@ -172,6 +174,7 @@ function capture.new(raw, plan)
     tag = raw.tag,
     source = raw.source,
     elapsed_ms = raw.elapsed * 1000,
+    workload_ms = raw.workload and raw.workload * 1000,
     clock = raw.clock,
     frozen_ms = (raw.frozen or 0) * 1000,
     reason = raw.missed and raw.reason or nil,

@@ -1,5 +1,5 @@
--- Captures on a clock: when they are due, and what becomes of each. Arithmetic alone: whoever drives it says
--- what time it is and how each attempt ended.
+-- Captures on a clock: the moments at which they are due. The coordinator's thread takes them, whatever this
+-- one does (core/capture/periodic.h).
 local errors = require "ktstr.errors"
 local options = require "ktstr.options"
 
@@ -10,19 +10,17 @@ local LEAD_IN, SLICE = 1, 8
 local LEAST_SPACING_S = 0.1
 local MOST = 64
 local LONGEST_S = 24 * 3600
--- After so many rendezvous timeouts in a row the rest is given up: the host is overloaded.
-local TIMEOUTS = 2
--- A capture that finds another freeze going on is tried again after so long.
-local RETRY_S = 0.005
 
 local RULES = {
   count = { "number", required = true, min = 1, integer = true },
   over = { "number", required = true, above = 0, max = LONGEST_S },
+  wait = { "boolean" },
 }
 
 ---@class ktstr.PeriodicOptions
 ---@field count integer how many captures: 1 to 64
 ---@field over number seconds that the workload lasts
+---@field wait boolean|nil it starts when the guest says so (SCENARIO_START), or :start(); nil: now
 
 ---@class ktstr.PeriodicMoment
 ---@field tag string "periodic_000"
@@ -81,167 +79,83 @@ function periodic.plan(given, what)
   return plan
 end
 
--- --- the run ---
-
----@class ktstr.PeriodicOutcome
----@field tag string
----@field moment number seconds of the workload
----@field elapsed number|nil seconds of the workload at the last attempt
----@field reason string|nil why there is no capture; nil: it was taken
+-- --- a run of it ---
 
 ---@class ktstr.Periodic
 ---@field plan ktstr.PeriodicPlan
----@field outcomes ktstr.PeriodicOutcome[] so far, in order: the taken ones and the placeholders
----@field state "waiting"|"running"|"paused"|"over"|"given up"
 local Periodic = {}
 Periodic.__index = Periodic
 
---- One run of it. Its times, `now`, are seconds of a clock that stands while the machine is frozen; one that
---- goes back is taken to stand.
----@param plan ktstr.PeriodicPlan
----@return ktstr.Periodic
-function periodic.new(plan)
-  return setmetatable({ plan = plan, outcomes = {}, state = "waiting", _next = 1, _paused = 0, _timeouts = 0,
-    _now = -math.huge }, Periodic)
+local function control(self, what)
+  return self.vm.machine:periodic(what)
 end
 
-local function clock(self, now)
-  self._now = math.max(self._now, now)
-  return self._now
+--- Nothing is due until it goes on; what is left comes later by as much. A guest says the same with
+--- SCENARIO_PAUSE and SCENARIO_RESUME. Where it makes no sense nothing changes. Raises "ended".
+function Periodic:pause()
+  control(self, "pause")
 end
 
---- Seconds of the workload: since its start, without its pauses. 0 before the start; after its end, how long
---- it was.
----@param now number
----@return number
-function Periodic:elapsed(now)
-  if not self._started then
-    return 0
-  end
-  now = clock(self, now)
-  return (self._ended or self._paused_at or now) - self._started - self._paused
+--- Raises "ended".
+function Periodic:resume()
+  control(self, "resume")
 end
 
-local function close(self, state, now)
-  self.state = state
-  self._ended = self._paused_at or clock(self, now)
+--- The workload starts now, where it was not to start at once.
+function Periodic:start()
+  control(self, "start")
 end
 
--- What became of the next one.
-local function settle(self, elapsed, reason)
-  local one = self.plan[self._next]
-  self._next = self._next + 1
-  self._retry_at = nil
-  table.insert(self.outcomes, { tag = one.tag, moment = one.moment, elapsed = elapsed, reason = reason })
-end
-
-local function settle_rest(self, state, now, reason)
-  close(self, state, now)
-  while self.plan[self._next] do
-    settle(self, nil, reason)
-  end
-end
-
---- The workload starts (SCENARIO_START). A second start changes nothing.
----@param now number
-function Periodic:start(now)
-  if self.state == "waiting" then
-    self._started = clock(self, now)
-    self.state = "running"
-  end
-end
-
---- It pauses (SCENARIO_PAUSE): nothing is due until it goes on, and what is left comes later by as much.
---- Nothing changes unless it runs.
----@param now number
-function Periodic:pause(now)
-  if self.state == "running" then
-    self._paused_at = clock(self, now)
-    self.state = "paused"
-  end
-end
-
---- It goes on (SCENARIO_RESUME). Nothing changes unless it is paused.
----@param now number
-function Periodic:resume(now)
-  if self.state == "paused" then
-    self._paused = self._paused + clock(self, now) - self._paused_at
-    self._paused_at = nil
-    self.state = "running"
-  end
-end
-
---- It ends (SCENARIO_END, or the machine's end): what has not been taken has the reason.
----@param now number
----@param reason string|nil
-function Periodic:finish(now, reason)
-  if self.state ~= "over" and self.state ~= "given up" then
-    settle_rest(self, "over", now, reason or (self._started
-      and ("the workload ended after %.3f s"):format(self:elapsed(now)) or "the workload did not start"))
-  end
-end
-
---- The capture to be taken now, or nil. It stays due until it is settled. One for which it is too late has
---- been settled: it is among the outcomes, with the reason.
----@param now number
----@return ktstr.PeriodicMoment|nil
-function Periodic:due(now)
-  local elapsed = self:elapsed(now)
-  while self.state == "running" and self.plan[self._next] do
-    local one = self.plan[self._next]
-    if elapsed < one.latest then
-      return clock(self, now) >= self:next_at() and one or nil
+--- The workload has ended: what was not taken is a placeholder that says so.
+---@return ktstr.Capture[] as :captures()
+function Periodic:finish()
+  -- A machine that has ended has ended them, too.
+  if not self.vm.result and not self.vm.channel.ended then
+    local ok, e = pcall(control, self, "finish")
+    if not ok and not errors.is(e, "ended") then
+      error(e, 0)
     end
-    settle(self, elapsed, ("it is too late by %.0f ms%s"):format((elapsed - one.moment) * 1000,
-      self._retry_at and ": another freeze held the machine" or ""))
   end
-  if self.state == "running" then
-    close(self, "over", now)
-  end
+  return self:captures()
 end
 
---- How the attempt at the capture that was due ended. "busy": another freeze held the machine; it is tried
---- again soon. "timeout": the rendezvous timed out; after two in a row the rest is given up. Another text is
---- the reason why it could not be taken.
----@param now number
----@param outcome string|nil nil: it was taken
-function Periodic:settle(now, outcome)
-  local elapsed = self:elapsed(now)
-  if self.state ~= "running" or not self.plan[self._next] then
-    return
-  elseif outcome == "busy" then
-    self._retry_at = elapsed + RETRY_S
-    return
-  elseif outcome == "timeout" then
-    self._timeouts = self._timeouts + 1
-    settle(self, elapsed, "the rendezvous timed out")
-  else
-    self._timeouts = 0
-    settle(self, elapsed, outcome)
-  end
-  if self._timeouts == TIMEOUTS then
-    settle_rest(self, "given up", now, ("given up after %d rendezvous timeouts in a row"):format(TIMEOUTS))
-  elseif not self.plan[self._next] then
-    close(self, "over", now)
-  end
-end
-
---- When to ask again, on the clock of `now`: nil while nothing is to come.
----@return number|nil
-function Periodic:next_at()
-  local one = self.state == "running" and self.plan[self._next]
-  return one and self._started + self._paused + (self._retry_at or one.moment) or nil
-end
-
---- How many there are so far.
+--- What has become of them so far. Raises "ended".
+---@return "waiting"|"running"|"paused"|"over"|"given up" state
 ---@return integer taken
----@return integer missing
-function Periodic:counts()
-  local taken = 0
-  for _, outcome in ipairs(self.outcomes) do
-    taken = taken + (outcome.reason and 0 or 1)
+---@return integer missed placeholders
+function Periodic:state()
+  return control(self, "look")
+end
+
+--- Its captures so far, in order, with the placeholders of those that were not taken.
+---@return ktstr.Capture[]
+function Periodic:captures()
+  local ours, list = {}, {}
+  for _, one in ipairs(self.plan) do
+    ours[one.tag] = true
   end
-  return taken, #self.outcomes - taken
+  for _, one in ipairs(require("ktstr.capture").list(self.vm)) do
+    if ours[one.tag] and one.source == "periodic" then
+      list[#list + 1] = one
+    end
+  end
+  return list
+end
+
+--- Takes captures at the plan's moments from now on, or from the guest's SCENARIO_START on. Raises as
+--- periodic.plan, "busy" when some are going on, "ended".
+---@param vm ktstr.VM
+---@param given ktstr.PeriodicOptions
+---@param what string|nil
+---@return ktstr.Periodic
+function periodic.start(vm, given, what)
+  local plan = periodic.plan(given, what)
+  local freeze = require "ktstr.freeze"
+  -- What takes its time comes before the first moment.
+  freeze.asking(vm, "asked for periodic captures", require("ktstr.capture").prepare, vm, true)
+  freeze.asking(vm, "asked for periodic captures", vm.machine.start_periodic, vm.machine, plan,
+    given.wait or false)
+  return setmetatable({ plan = plan, vm = vm }, Periodic)
 end
 
 return periodic

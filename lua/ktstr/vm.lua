@@ -374,6 +374,20 @@ function VM:capture(tag)
   return freeze.capture(self, tag)
 end
 
+--- Captures `count` times over a workload of `over` seconds that begins now: between 10 % and 90 % of it, in
+--- equal steps, as periodic_000, periodic_001, ... The time is the guest's: freezes are taken out, and so are
+--- pauses (:pause(), or the guest's SCENARIO_PAUSE). They are taken whatever the script does meanwhile.
+--- vm:captures() has each of them in order; one that could not be taken as a placeholder.
+---   local periodic = vm:periodic { count = 10, over = 5 }
+---   vm:exec { "sleep", "5" }
+---   local switches = ktstr.series(periodic:finish(), "cpus[0].rq.nr_switches")
+--- Raises "invalid" for more than 64, or closer than 100 ms; "busy" when some are going on; "ended".
+---@param given ktstr.PeriodicOptions
+---@return ktstr.Periodic
+function VM:periodic(given)
+  return require("ktstr.periodic").start(self, given)
+end
+
 --- Reads and writes the kernel's memory, in order: globals, per-CPU variables, addresses, fields of tasks.
 --- "hot" while the guest runs, each word at once; `cold` all of them in one freeze. The first that fails ends
 --- the batch: what was done before it stays, and the error has its `index`, and the `values` up to there.

@@ -224,6 +224,8 @@ function machine:wake_on_plan(on) end
 ---@field number number of this machine's captures, from 1 on: this one's alone
 ---@field elapsed number seconds since start() that the machine was not frozen
 ---@field clock number the guest's kvmclock, seconds
+---@field workload number|nil seconds since the workload's start, freezes and its pauses taken out; nil: none
+---  has started
 ---@field frozen number seconds that the machine stood still for it
 ---@field cpus { regs: string, sregs: string }[] none in a placeholder
 ---@field record userdata|nil holds a struct record *, which the FFI finds there
@@ -233,6 +235,20 @@ function machine:wake_on_plan(on) end
 --- What was recorded so far, in order: by main, by the guest, by timers. Also after the end.
 ---@return ktstr.core.capture[]
 function machine:captures() end
+
+--- Captures at moments of the workload's time, by a thread of their own: whatever this one does, and in steps of
+--- the guest's running time. What cannot be taken is a placeholder among captures(). Raises "busy" (some are going
+--- on), "ended".
+---@param plan { tag: string, moment: number, latest: number }[] in order; 1 to 64; seconds
+---@param waits boolean the guest says when its workload starts; else it is now
+function machine:start_periodic(plan, waits) end
+
+--- Raises "invalid" when there have been none; "ended".
+---@param control "look"|"start"|"pause"|"resume"|"finish"|nil nil: look. What makes no sense changes nothing
+---@return "waiting"|"running"|"paused"|"over"|"given up" state
+---@return integer taken
+---@return integer missed placeholders so far; after "finish" of all that was not taken
+function machine:periodic(control) end
 
 --- Watches a place in the guest's memory; recv() returns nil, "watch" when there are fires to take. Freezes, unless
 --- main has. Raises "invalid", "unsupported", "busy", as freeze().
