@@ -156,31 +156,33 @@ static bool offer_freeze(struct coordinator *c)
 	return __atomic_compare_exchange_n(&c->hold, &none, HOLD_WATCH, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static struct error *unblock_all(struct coordinator *c)
+static struct error *unblock_all(struct coordinator *c, bool (*find)(struct machine *m, u32 *cpu))
 {
 	struct error *err = NULL;
 	u32 cpu;
 
-	while (!err && !machine_has_stop(c->machine) && machine_find_blocked(c->machine, &cpu))
+	while (!err && !machine_has_stop(c->machine) && find(c->machine, &cpu))
 		err = unblock(c, cpu);
 	return err;
 }
 
-static struct error *record_all(struct coordinator *c, void *arg)
+static void catch_returns(struct coordinator *c, const struct recording *r)
 {
-	struct recording *r = arg;
-	struct error *err = unblock_all(c);
+	for (u32 i = 0; i < r->count; i++)
+		if (!machine_catch_return(c->machine, &r->fires[i]))
+			say_lost(c, "there is no debug register for another call's return");
+}
+
+/* Fires are recorded where they are, right behind a write and in front of an instruction. */
+static struct error *record_fires(struct coordinator *c, struct recording *r)
+{
+	struct error *err = captures_take(c, &r->shot);
 	u64 hold_ns = 0;
 
 	if (err)
 		return err;
-	r->count = machine_take_fires(c->machine, r->fires, r->max);
-	if (!r->count)
-		return NULL;
-	err = captures_take(c, &r->shot);
-	if (err)
-		return err;
 	add_stacks(c, r);
+	catch_returns(c, r);
 	for (u32 i = 0; i < r->count; i++) {
 		r->fires[i].elapsed_ns = r->shot.capture->elapsed_ns;
 		if (r->fires[i].hold_ns > hold_ns)
@@ -191,6 +193,21 @@ static struct error *record_all(struct coordinator *c, void *arg)
 		return NULL;
 	publish(c, r);
 	return hold_for_watch(c, hold_ns);
+}
+
+static struct error *record_all(struct coordinator *c, void *arg)
+{
+	struct recording *r = arg;
+	struct error *err = unblock_all(c, machine_find_blocked);
+
+	if (err)
+		return err;
+	r->count = machine_take_fires(c->machine, r->fires, r->max);
+	if (r->count)
+		err = record_fires(c, r);
+	if (!err)
+		err = machine_settle_returns(c->machine);
+	return err ? err : unblock_all(c, machine_find_at_breakpoint);
 }
 
 /* --- */

@@ -9,11 +9,11 @@
 
 /* In the order of lua/ktstr/watch.lua. */
 struct watch_words {
-	u64 address, gpa, size, is_signed, counts_only, backend, op, value, hold_ns, rate;
+	u64 address, gpa, size, is_signed, counts_only, backend, op, value, hold_ns, rate, is_code, returns;
 };
 
 struct fire_words {
-	u64 watch, cpu, number, rip, before, after, size, raced, hold_ns, elapsed_ns;
+	u64 watch, cpu, number, rip, before, after, size, raced, hold_ns, elapsed_ns, kind;
 };
 
 static int lua_machine_watch(lua_State *L)
@@ -39,6 +39,8 @@ static int lua_machine_watch(lua_State *L)
 		.op = (enum watch_op)words.op,
 		.value = words.value,
 		.hold_ns = words.hold_ns,
+		.is_code = words.is_code,
+		.returns = words.returns,
 		.rate = words.rate > UINT32_MAX ? UINT32_MAX : (u32)words.rate,
 	};
 	struct error *err = coordinator_add_watch(lm->coordinator, &config, &id);
@@ -90,6 +92,7 @@ static void push_fire(lua_State *L, const struct watch_event *event)
 		.raced = f->raced,
 		.hold_ns = f->hold_ns,
 		.elapsed_ns = f->elapsed_ns,
+		.kind = f->kind,
 	};
 
 	lua_createtable(L, 0, 2);

@@ -66,39 +66,49 @@ struct watch *watches_find(struct watches *w, u32 id)
 /* --- debug registers --- */
 
 /* A micro guest tells: a feature flag is no proof. */
-static bool registers_work(struct watches *w)
+static bool try_out(struct watches *w, enum micro_guest guest)
 {
 	struct micro_result result = { 0 };
+	struct error *err = micro_run(&w->machine->kvm, w->machine->cpuid, guest, TRIAL_LIMIT_NS, &result);
+	bool works = !err && result.passed;
 
-	if (!w->registers_are_known) {
-		struct error *err = micro_run(&w->machine->kvm, w->machine->cpuid, MICRO_DATA_WATCHPOINT,
-					      TRIAL_LIMIT_NS, &result);
-
-		w->registers_work = !err && result.passed;
-		w->registers_are_known = true;
-		error_destroy(err);
-	}
-	return w->registers_work;
+	error_destroy(err);
+	return works;
 }
 
-/* 1 to WATCH_REGISTERS; 0: none. Of two with the same address a processor need not say that both were hit. */
-static u32 find_register(const struct watches *w, const struct watch_config *c)
+static void learn_what_works(struct watches *w)
+{
+	if (w->registers_are_known)
+		return;
+	w->registers_work = try_out(w, MICRO_DATA_WATCHPOINT);
+	w->code_registers_work = try_out(w, MICRO_CODE_BREAKPOINT);
+	w->registers_are_known = true;
+}
+
+u32 watches_free_register(const struct watches *w)
 {
 	bool used[WATCH_REGISTERS + 1] = { false };
 
+	for (u32 i = 0; i < WATCHES_MAX; i++)
+		if (w->watch[i].id)
+			used[w->watch[i].debug_register] = true;
+	for (u32 i = 1; i <= WATCH_REGISTERS; i++)
+		if (!used[i] && !w->returns[i].watch)
+			return i;
+	return 0;
+}
+
+/* Of two with the same address a processor need not say that both were hit: they share one. */
+static u32 find_register(const struct watches *w, const struct watch_config *c)
+{
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		const struct watch *watch = &w->watch[i];
 
 		if (watch->id && watch->config.address == c->address && watch->config.size == c->size &&
-		    watch->debug_register)
+		    watch->config.is_code == c->is_code && watch->debug_register)
 			return watch->debug_register;
-		if (watch->id)
-			used[watch->debug_register] = true;
 	}
-	for (u32 i = 1; i <= WATCH_REGISTERS; i++)
-		if (!used[i])
-			return i;
-	return 0;
+	return watches_free_register(w);
 }
 
 static void fill_registers(struct watches *w)
@@ -108,27 +118,47 @@ static void fill_registers(struct watches *w)
 
 	memset(w->debugreg, 0, sizeof(w->debugreg));
 	w->debug_control = 0;
+	w->step_dr7 = reserved;
+	w->debugreg[7] = reserved;
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		const struct watch *watch = &w->watch[i];
 		u32 n = watch->debug_register;
 
 		if (!watch->id || !n)
 			continue;
-		w->debug_control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+
+		u64 what = watch->config.is_code ? 0 : on_write | (u64)lengths[watch->config.size] << 2;
+		u64 bits = enabled << 2 * n | what << (16 + 4 * n);
+
+		w->debug_control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
 		w->debugreg[n] = watch->config.address;
-		w->debugreg[7] |= reserved | enabled << 2 * n |
-				  (on_write | (u64)lengths[watch->config.size] << 2) << (16 + 4 * n);
+		w->debugreg[7] |= bits;
+		if (!watch->config.is_code)
+			w->step_dr7 |= bits;
+	}
+	for (u32 n = 1; n <= WATCH_REGISTERS; n++) {
+		if (!w->returns[n].watch)
+			continue;
+		w->debug_control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+		w->debugreg[n] = w->returns[n].address;
+		w->debugreg[7] |= enabled << 2 * n;
 	}
 }
 
 struct error *watch_set_debug(const struct vcpu_thread *t, u32 extra)
 {
 	const struct watches *w = t->machine->watches;
+	u64 debugreg[8];
 
-	return vcpu_set_guest_debug(&t->vcpu, extra | (w ? w->debug_control : 0), w ? w->debugreg : NULL);
+	if (!w)
+		return vcpu_set_guest_debug(&t->vcpu, extra, NULL);
+	memcpy(debugreg, w->debugreg, sizeof(debugreg));
+	if (extra & KVM_GUESTDBG_SINGLESTEP)
+		debugreg[7] = w->step_dr7;
+	return vcpu_set_guest_debug(&t->vcpu, extra | w->debug_control, debugreg);
 }
 
-static struct error *set_registers(struct watches *w)
+struct error *watches_set_registers(struct watches *w)
 {
 	struct error *err = NULL;
 
@@ -204,6 +234,11 @@ struct error *watches_protect(struct watches *w, bool on)
 
 static struct error *check_config(const struct machine *m, const struct watch_config *c)
 {
+	if (c->is_code && !guest_memory_at(&m->memory, c->gpa, 1))
+		return error_create(ERROR_INVALID, "a watch of code at 0x%llx, which is not in the guest's memory",
+				    (unsigned long long)c->address);
+	if (c->is_code)
+		return NULL;
 	if (c->size != 1 && c->size != 2 && c->size != 4 && c->size != 8)
 		return error_create(ERROR_INVALID, "a watch of %u bytes: 1, 2, 4 or 8 are possible", c->size);
 	if (c->address % c->size || c->gpa % c->size)
@@ -216,16 +251,32 @@ static struct error *check_config(const struct machine *m, const struct watch_co
 	return NULL;
 }
 
-static struct error *choose_backend(struct watches *w, const struct watch_config *c, u32 *debug_register)
+static struct error *no_registers(bool can)
 {
-	bool can = c->backend != WATCH_BY_PAGE && registers_work(w);
-
-	*debug_register = can ? find_register(w, c) : 0;
-	if (c->backend != WATCH_BY_REGISTER || *debug_register)
-		return NULL;
 	return error_with_hint(can ? error_create(ERROR_UNSUPPORTED, "all %d debug registers are in use", WATCH_REGISTERS) :
 				     error_create(ERROR_UNSUPPORTED, "this host's KVM does not stop at debug registers"),
-			       "leave the backend to ktstr, or choose 'page'");
+			       "leave the backend to ktstr");
+}
+
+/* Nothing else stops in front of an instruction. */
+static struct error *choose_for_code(struct watches *w, const struct watch_config *c, struct watch *watch)
+{
+	bool can = w->code_registers_work;
+
+	watch->debug_register = can ? find_register(w, c) : 0;
+	return watch->debug_register ? NULL : no_registers(can);
+}
+
+static struct error *choose_backend(struct watches *w, const struct watch_config *c, struct watch *watch)
+{
+	learn_what_works(w);
+	if (c->is_code)
+		return choose_for_code(w, c, watch);
+
+	bool can = c->backend != WATCH_BY_PAGE && w->registers_work;
+
+	watch->debug_register = can ? find_register(w, c) : 0;
+	return c->backend != WATCH_BY_REGISTER || watch->debug_register ? NULL : no_registers(can);
 }
 
 u64 watch_read(const struct watch *watch)
@@ -245,15 +296,18 @@ u64 watch_read(const struct watch *watch)
 	return v;
 }
 
-static struct error *take_effect(struct watches *w, bool by_register)
+static struct error *take_effect(struct watches *w, const struct watch *watch)
 {
-	return by_register ? set_registers(w) : watches_protect(w, true);
+	return watch->debug_register || watch->config.is_code ? watches_set_registers(w) : watches_protect(w, true);
 }
 
 static struct error *add(struct watches *w, const struct watch_config *c, u32 *id)
 {
 	struct watch *watch = NULL;
-	u32 debug_register;
+	struct watch made = {
+		.config = *c,
+		.place = guest_memory_at(&w->machine->memory, c->gpa, c->size),
+	};
 
 	for (u32 i = 0; !watch && i < WATCHES_MAX; i++)
 		if (!w->watch[i].id)
@@ -262,23 +316,19 @@ static struct error *add(struct watches *w, const struct watch_config *c, u32 *i
 		return error_with_hint(error_create(ERROR_UNSUPPORTED, "there are %d watches already", WATCHES_MAX),
 				       "cancel those that are not needed any more");
 
-	struct error *err = choose_backend(w, c, &debug_register);
+	struct error *err = choose_backend(w, c, &made);
 
 	if (err)
 		return err;
-	*watch = (struct watch){
-		.id = ++w->last_id,
-		.debug_register = debug_register,
-		.config = *c,
-		.place = guest_memory_at(&w->machine->memory, c->gpa, c->size),
-	};
-	if (!watch->config.rate)
-		watch->config.rate = WATCH_RATE;
-	watch->value = watch_read(watch);
-	err = take_effect(w, debug_register);
+	if (!made.config.rate)
+		made.config.rate = WATCH_RATE;
+	made.value = c->is_code ? 0 : watch_read(&made);
+	made.id = ++w->last_id;
+	*watch = made;
+	err = take_effect(w, watch);
 	if (err) {
 		watch->id = 0;
-		error_destroy(take_effect(w, debug_register));
+		error_destroy(take_effect(w, &made));
 		return err;
 	}
 	w->count++;
@@ -302,6 +352,9 @@ struct error *machine_add_watch(struct machine *m, const struct watch_config *co
 
 static void forget_fires(struct watches *w, u32 id)
 {
+	for (u32 i = 1; i <= WATCH_REGISTERS; i++)
+		if (w->returns[i].watch == id)
+			w->returns[i] = (struct watch_return){ 0 };
 	for (u32 i = 0; i < w->machine->vcpu_count; i++) {
 		struct watch_stop *stop = &w->stops[i];
 		u32 kept = 0;
@@ -328,7 +381,7 @@ struct error *machine_remove_watch(struct machine *m, u32 id)
 		watch->id = 0;
 		w->count--;
 		forget_fires(w, id);
-		err = take_effect(w, watch->debug_register);
+		err = take_effect(w, watch);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return err;
@@ -342,12 +395,15 @@ struct error *machine_rewind_watches(struct machine *m)
 		return vm_reset_slots(&m->vm, &m->memory);
 	pthread_mutex_lock(&w->lock);
 	for (u32 i = 0; i < WATCHES_MAX; i++)
-		if (w->watch[i].id)
+		if (w->watch[i].id && !w->watch[i].config.is_code)
 			w->watch[i].value = watch_read(&w->watch[i]);
+	memset(w->returns, 0, sizeof(w->returns));
 	memset(w->stops, 0, m->vcpu_count * sizeof(*w->stops));
 
 	struct error *err = slots_reset(&w->slots);
 
+	if (!err)
+		err = watches_set_registers(w);
 	pthread_mutex_unlock(&w->lock);
 	return err;
 }

@@ -24,6 +24,13 @@ enum watch_backend {
 	WATCH_BY_PAGE,
 };
 
+/* What a fire tells of. */
+enum watch_event_kind {
+	WATCH_WRITE,
+	WATCH_CALL,
+	WATCH_RETURN,
+};
+
 /* "any", "register", "page" */
 const char *watch_backend_name(enum watch_backend backend);
 
@@ -45,6 +52,8 @@ struct watch_config {
 	u64 gpa; /* of the same */
 	u32 size; /* 1, 2, 4, 8 */
 	bool is_signed; /* for comparisons */
+	bool is_code; /* it fires when the instruction at address is about to be executed; size, op and value say nothing */
+	bool returns; /* and when the function that begins there returns; its return address lies at the stack pointer */
 	bool counts_only; /* no write is recorded, no vCPU stops for it */
 	enum watch_backend backend;
 	enum watch_op op;
@@ -53,13 +62,15 @@ struct watch_config {
 	u64 hold_ns; /* its fires come with it: so long may the machine stay frozen for each; 0: not at all */
 };
 
-/* One write. */
+/* One write, one call or return. */
 struct watch_fire {
+	enum watch_event_kind kind;
+	bool wants_return; /* of a call */
 	u32 watch; /* its id */
 	u32 cpu;
 	u64 number; /* of the watch's, from 1: it is the how-manieth for which the condition held */
 	u64 rip; /* of the next instruction; of the same one where that repeats itself */
-	u64 before, after;
+	u64 before, after; /* after: of a return rax, what it returns */
 	u32 size;
 	bool raced; /* another vCPU wrote as well: `after`, and the other's `before`, may be either one's */
 	u64 hold_ns; /* as the watch has it */
@@ -95,6 +106,15 @@ u32 machine_take_fires(struct machine *m, struct watch_fire *ret, u32 max);
 bool machine_find_blocked(struct machine *m, u32 *cpu);
 MUST_CHECK struct error *machine_begin_unblock(struct machine *m, u32 cpu);
 MUST_CHECK struct error *machine_end_unblock(struct machine *m, u32 cpu);
+
+/* A vCPU in front of an instruction that is watched: it is let past with begin and end, as a blocked one. */
+bool machine_find_at_breakpoint(struct machine *m, u32 *cpu);
+/*
+ * Of a call that is there to be recorded: catches its return, with a debug register of its own until then. False:
+ * there is none. Both take effect with machine_settle_returns(), which gives back those of calls that have returned.
+ */
+bool machine_catch_return(struct machine *m, const struct watch_fire *call);
+MUST_CHECK struct error *machine_settle_returns(struct machine *m);
 
 /* --- any thread, any time --- */
 

@@ -65,7 +65,7 @@ static bool mark_raced(struct watches *w, const struct watch *watch, u32 cpu)
 {
 	bool raced = false;
 
-	for (u32 i = 0; watch->debug_register && i < w->machine->vcpu_count; i++)
+	for (u32 i = 0; watch->debug_register && !watch->config.is_code && i < w->machine->vcpu_count; i++)
 		for (u32 k = 0; i != cpu && k < w->stops[i].count; k++)
 			if (w->stops[i].fires[k].watch == watch->id)
 				raced = w->stops[i].fires[k].raced = true;
@@ -81,13 +81,10 @@ static void drop(struct watches *w, struct watch *watch)
 	}
 }
 
-void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, u64 before, u64 after, u64 rip)
+static void queue(struct watches *w, struct watch *watch, u32 cpu, const struct watch_fire *fire)
 {
-	struct watch_stop *stop = &w->stops[t->index];
+	struct watch_stop *stop = &w->stops[cpu];
 
-	watch->value = after;
-	if (!holds(&watch->config, before, after))
-		return;
 	watch->hits++;
 	if (watch->config.counts_only)
 		return;
@@ -96,20 +93,45 @@ void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thre
 		return;
 	}
 
-	bool raced = mark_raced(w, watch, t->index);
+	struct watch_fire *f = &stop->fires[stop->count];
 
-	stop->fires[stop->count] = (struct watch_fire){
-		.watch = watch->id,
-		.cpu = t->index,
-		.number = watch->hits,
-		.rip = rip,
-		.before = before,
-		.after = after,
-		.size = watch->config.size,
-		.raced = raced,
-		.hold_ns = watch->config.hold_ns,
-	};
+	*f = *fire;
+	f->watch = watch->id;
+	f->cpu = cpu;
+	f->number = watch->hits;
+	f->size = watch->config.size;
+	f->raced = mark_raced(w, watch, cpu);
+	f->hold_ns = watch->config.hold_ns;
 	__atomic_store_n(&stop->count, stop->count + 1, __ATOMIC_RELEASE);
+	wake(w->machine);
+}
+
+void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, u64 before, u64 after, u64 rip)
+{
+	const struct watch_fire fire = { .kind = WATCH_WRITE, .rip = rip, .before = before, .after = after };
+
+	watch->value = after;
+	if (holds(&watch->config, before, after))
+		queue(w, watch, t->index, &fire);
+}
+
+void watches_fire_code(struct watches *w, struct watch *watch, const struct vcpu_thread *t, enum watch_event_kind kind,
+		       u64 value, u64 rip)
+{
+	const struct watch_fire fire = {
+		.kind = kind,
+		.rip = rip,
+		.after = value,
+		.wants_return = kind == WATCH_CALL && watch->config.returns,
+	};
+
+	queue(w, watch, t->index, &fire);
+}
+
+void watch_stop_at_breakpoint(struct watches *w, struct vcpu_thread *t)
+{
+	w->stops[t->index].breakpoint = watch_rip(t);
+	__atomic_store_n(&w->stops[t->index].at_breakpoint, true, __ATOMIC_RELEASE);
 	wake(w->machine);
 }
 
@@ -143,6 +165,7 @@ bool machine_has_fires(struct machine *m)
 {
 	for (u32 i = 0; m->watches && i < m->vcpu_count; i++)
 		if (__atomic_load_n(&m->watches->stops[i].count, __ATOMIC_ACQUIRE) ||
+		    __atomic_load_n(&m->watches->stops[i].at_breakpoint, __ATOMIC_ACQUIRE) ||
 		    __atomic_load_n(&m->watches->stops[i].blocked, __ATOMIC_ACQUIRE))
 			return true;
 	return false;
@@ -189,12 +212,12 @@ bool machine_find_blocked(struct machine *m, u32 *cpu)
 struct error *machine_begin_unblock(struct machine *m, u32 cpu)
 {
 	struct watches *w = m->watches;
-	struct error *err = watches_protect(w, false);
+	struct error *err = w->stops[cpu].blocked ? watches_protect(w, false) : NULL;
 
 	if (err)
 		return err;
 	for (u32 i = 0; i < WATCHES_MAX; i++)
-		if (w->watch[i].id)
+		if (w->watch[i].id && !w->watch[i].config.is_code)
 			w->compared[i] = watch_read(&w->watch[i]);
 	w->stops[cpu].unblocking = true;
 	return machine_begin_step(m, cpu, 1);
@@ -208,9 +231,9 @@ static void compare(struct watches *w, u32 cpu)
 
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		struct watch *watch = &w->watch[i];
-		u64 after = watch->id ? watch_read(watch) : 0;
+		u64 after = watch->id && !watch->config.is_code ? watch_read(watch) : 0;
 
-		if (watch->id && !watch->debug_register && after != w->compared[i])
+		if (watch->id && !watch->config.is_code && !watch->debug_register && after != w->compared[i])
 			watches_fire(w, watch, t, w->compared[i], after, rip);
 	}
 }
@@ -222,12 +245,17 @@ struct error *machine_end_unblock(struct machine *m, u32 cpu)
 	struct error *err = machine_end_step(m, cpu, &executed);
 
 	pthread_mutex_lock(&w->lock);
-	w->stops[cpu].unblocking = false;
-	__atomic_store_n(&w->stops[cpu].blocked, false, __ATOMIC_RELEASE);
-	compare(w, cpu);
+	struct watch_stop *stop = &w->stops[cpu];
+	struct error *late = NULL;
 
-	struct error *late = watches_protect(w, true);
-
+	stop->unblocking = false;
+	// A vCPU that could not be let past is none that stands there: it has ended, or main has taken it elsewhere.
+	__atomic_store_n(&stop->at_breakpoint, false, __ATOMIC_RELEASE);
+	if (stop->blocked) {
+		__atomic_store_n(&stop->blocked, false, __ATOMIC_RELEASE);
+		compare(w, cpu);
+		late = watches_protect(w, true);
+	}
 	pthread_mutex_unlock(&w->lock);
 	if (!err)
 		return late;

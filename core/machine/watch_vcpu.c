@@ -16,7 +16,7 @@
 /* --- was it an atomic instruction? --- */
 
 /* Of the last exit; every call of KVM's costs as much as an exit. */
-static const struct kvm_regs *regs_of(const struct vcpu_thread *t, struct kvm_regs *room)
+const struct kvm_regs *watch_regs(const struct vcpu_thread *t, struct kvm_regs *room)
 {
 	const struct kvm_run *run = t->vcpu.run;
 
@@ -30,7 +30,7 @@ u64 watch_rip(const struct vcpu_thread *t)
 {
 	struct kvm_regs room = { 0 };
 
-	return regs_of(t, &room)->rip;
+	return watch_regs(t, &room)->rip;
 }
 
 static const struct kvm_sregs *sregs_of(const struct vcpu_thread *t, struct kvm_sregs *room)
@@ -178,7 +178,7 @@ static u32 find_touched(struct watches *w, u64 gpa, u32 size, struct touched ret
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		struct watch *watch = &w->watch[i];
 
-		if (watch->id && watch->config.gpa < gpa + size && gpa < watch->config.gpa + watch->config.size)
+		if (watch->id && !watch->config.is_code && watch->config.gpa < gpa + size && gpa < watch->config.gpa + watch->config.size)
 			ret[count++] = (struct touched){ watch, watch_read(watch) };
 	}
 	return count;
@@ -219,7 +219,7 @@ bool watch_take_write(struct vcpu_thread *t)
 	if (!to)
 		return false;
 	memcpy(&write.data, run->mmio.data, write.size);
-	write.regs = regs_of(t, &room);
+	write.regs = watch_regs(t, &room);
 
 	// One that is not aligned crosses a page, and comes in parts, or is no lock that anybody takes.
 	bool aligned = (write.size & (write.size - 1)) == 0 && write.gpa % write.size == 0;
@@ -249,13 +249,14 @@ void watch_take_debug(struct vcpu_thread *t)
 	struct watches *w = t->machine->watches;
 	u64 dr6 = t->vcpu.run->debug.arch.dr6;
 
-	if (!w || !(w->debug_control & KVM_GUESTDBG_USE_HW_BP))
+	if (!w || !w->debug_control)
 		return;
 	pthread_mutex_lock(&w->lock);
+	watch_take_code(w, t);
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		struct watch *watch = &w->watch[i];
 
-		if (watch->id && watch->debug_register && dr6 >> watch->debug_register & 1)
+		if (watch->id && !watch->config.is_code && watch->debug_register && dr6 >> watch->debug_register & 1)
 			watches_fire(w, watch, t, watch->value, watch_read(watch), watch_rip(t));
 	}
 	pthread_mutex_unlock(&w->lock);

@@ -441,6 +441,21 @@ function VM:watch(what, given, fn)
   return require("ktstr.watch").watch(self, what, given, fn)
 end
 
+--- Calls fn(record) when a function of the kernel is called: its first instruction is about to be executed.
+--- With returns = true also when that call returns. record.fire has .kind ("call", "return"), .cpu, .task,
+--- .value (what is returned); snap:cpu(fire.cpu).regs has the arguments (rdi, rsi, rdx, rcx, r8, r9). Else as
+--- vm:watch().
+---   vm:on_call("do_exit", function(snap) print(snap.fire, snap:cpu(snap.fire.cpu).regs.rdi) end)
+--- A debug register is needed for the function and for each call that has not returned; there are three.
+--- Raises "not-found", "unsupported" (no more, or this KVM has none).
+---@param what string|ktstr.Address a function, or any instruction's address
+---@param given { returns: boolean|nil, frozen: boolean|nil, rate: integer|nil }|fun(snap: ktstr.Capture)|nil
+---@param fn fun(snap: ktstr.Capture)|nil
+---@return ktstr.Watch w w:hits(), w:cancel()
+function VM:on_call(what, given, fn)
+  return require("ktstr.watch").on_call(self, what, given, fn)
+end
+
 --- All captures so far, in order: the script's, and those that programs in the guest asked for with
 --- ktstr-capture. Also after the machine's end.
 ---@return ktstr.Capture[]

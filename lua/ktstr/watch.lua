@@ -20,8 +20,10 @@ Watch.__index = Watch
 ---@field cpu integer that wrote
 ---@field rip ktstr.Address behind the instruction that wrote; of a string instruction in its midst: its own
 ---@field symbol string|nil where that is: "proc_dointvec+0x1c"
----@field old number|ffi.cdata* the value before; a Lua number where that is exact, else 64 bits
----@field new number|ffi.cdata* the value that was written
+---@field kind string "write"; of vm:on_call() "call" and "return"
+---@field old number|ffi.cdata*|nil the value before; a Lua number where that is exact, else 64 bits
+---@field new number|ffi.cdata*|nil the value that was written
+---@field value number|ffi.cdata*|nil of a return: what rax holds
 ---@field raced boolean another CPU wrote as well, at a debug register: either's values may be the other's
 ---@field elapsed_ms number since the machine's start, without the time that it was frozen
 ---@field task { pid: integer, comm: string }|nil that the CPU ran
@@ -37,6 +39,7 @@ local OPS = {
   ["=="] = 1, ["~="] = 2, ["<"] = 3, ["<="] = 4, [">"] = 5, [">="] = 6, changed = 7, ["&"] = 8,
 }
 local BACKENDS = { register = 1, page = 2 }
+local KINDS = { [0] = "write", "call", "return" }
 
 local RULES = {
   len = { "number", integer = true, min = 1 },
@@ -47,9 +50,15 @@ local RULES = {
   rate = { "number", integer = true, min = 1, max = 1e9 },
 }
 
+local CALL_RULES = {
+  returns = { "boolean" },
+  frozen = { "boolean" },
+  rate = RULES.rate,
+}
+
 -- In the order of core/lua/machine_watch.c.
-local Words = ffi.typeof "uint64_t[10]"
-local FireWords = ffi.typeof "uint64_t[10]"
+local Words = ffi.typeof "uint64_t[12]"
+local FireWords = ffi.typeof "uint64_t[11]"
 
 -- --- what is watched ---
 
@@ -143,18 +152,18 @@ local function describe(what)
   return type(what) == "string" and what or tostring(what)
 end
 
-local function check_arguments(vm, what, given, fn)
+local function check_arguments(vm, call, what, given, fn, rules)
   if type(given) == "function" and fn == nil then
     given, fn = nil, given
   end
   if fn ~= nil and type(fn) ~= "function" then
-    errors.refuse("invalid", ("vm:watch wants a function to call, not a %s"):format(type(fn)))
+    errors.refuse("invalid", ("%s wants a function to call, not a %s"):format(call, type(fn)))
   elseif what == nil then
-    errors.refuse("invalid", "vm:watch wants to know what: a symbol's name, an address, an object")
+    errors.refuse("invalid", ("%s wants to know what: a symbol's name, an address, an object"):format(call))
   end
-  given = options.check("vm:watch", given or {}, RULES)
+  given = options.check(call, given or {}, rules)
   if given.frozen and not fn then
-    errors.refuse("invalid", "vm:watch: with frozen = true there has to be a function to wait for")
+    errors.refuse("invalid", ("%s: with frozen = true there has to be a function to wait for"):format(call))
   end
   vm:_check_alive "asked to watch"
   return given, fn
@@ -167,11 +176,32 @@ local function hold_ns(vm, given)
   return math.min(vm.freeze_limit or math.huge, 1e9) * 1e9
 end
 
+-- Has the machine watch; self.id and .backend are known then.
+local function begin(self, call, words)
+  local vm = self.vm
+  if self.fn then
+    capture.prepare(vm)
+  end
+  local ok, id = pcall(freeze.asking, vm, "asked to watch", freeze.patiently, vm, function()
+    return vm.machine:watch(ffi.string(words, ffi.sizeof(words)))
+  end)
+  if not ok then
+    if errors.is(id) and not id.message:find(self.name, 1, true) then
+      id.message = ("%s '%s': %s"):format(call, self.name, id.message)
+    end
+    error(id, 0)
+  end
+  self.id, self.backend = id, vm.machine:watch_counts(id).backend
+  vm.watching = vm.watching or {}
+  vm.watching[id] = self
+  return self
+end
+
 --- As vm:watch() says.
 ---@param vm ktstr.VM
 ---@return ktstr.Watch
 function watch.watch(vm, what, given, fn)
-  given, fn = check_arguments(vm, what, given, fn)
+  given, fn = check_arguments(vm, "vm:watch", what, given, fn, RULES)
   local name = describe(what)
   local at, of = place_of(vm, what)
   local self = setmetatable({ name = name, address = at, vm = vm, fn = fn }, Watch)
@@ -181,24 +211,21 @@ function watch.watch(vm, what, given, fn)
     self.signed = of ~= nil and of.is_signed or false
   end
   local op, value = condition_of(name, given.when)
-  if fn then
-    capture.prepare(vm)
-  end
-  local words = Words(at.value_, vm.k:phys(at), self.len, self.signed and 1 or 0, fn and 0 or 1,
-    BACKENDS[given.backend] or 0, op, value, hold_ns(vm, given), given.rate or 0)
-  local ok, id = pcall(freeze.asking, vm, "asked to watch", freeze.patiently, vm, function()
-    return vm.machine:watch(ffi.string(words, ffi.sizeof(words)))
-  end)
-  if not ok then
-    if errors.is(id) and not id.message:find(name, 1, true) then
-      id.message = ("vm:watch '%s': %s"):format(name, id.message)
-    end
-    error(id, 0)
-  end
-  self.id, self.backend = id, vm.machine:watch_counts(id).backend
-  vm.watching = vm.watching or {}
-  vm.watching[id] = self
-  return self
+  return begin(self, "vm:watch", Words(at.value_, vm.k:phys(at), self.len, self.signed and 1 or 0,
+    fn and 0 or 1, BACKENDS[given.backend] or 0, op, value, hold_ns(vm, given), given.rate or 0, 0, 0))
+end
+
+--- As vm:on_call() says.
+---@param vm ktstr.VM
+---@return ktstr.Watch
+function watch.on_call(vm, what, given, fn)
+  given, fn = check_arguments(vm, "vm:on_call", what, given, fn, CALL_RULES)
+  local address = require "ktstr.kernel.address"
+  local name = describe(what)
+  local at = type(what) == "string" and vm.k:symbol(what) or address.new(address.raw(what))
+  local self = setmetatable({ name = name, address = at, vm = vm, fn = fn, len = 8, signed = false }, Watch)
+  return begin(self, "vm:on_call", Words(at.value_, vm.k:phys(at), 8, 0, fn and 0 or 1,
+    0, 0, 0, hold_ns(vm, given), given.rate or 0, 1, given.returns and 1 or 0))
 end
 
 -- The last ones that could be had: C forgets a watch with its machine, or when it is cancelled.
@@ -236,6 +263,9 @@ function Watch:cancel()
     return
   end
   local vm = self.vm
+  if not vm.channel.ended and not vm.result then
+    vm:_serve_watches() -- what it has seen until now
+  end
   counts_of(self)
   self.cancelled = true
   vm.watching[self.id] = nil
@@ -269,6 +299,9 @@ end
 -- What the record, and the kernel, have to say of it: looked up when asked for.
 local LATE = {
   symbol = function(self)
+    if self.kind == "call" then
+      return self._vm.k:name(self.rip)
+    end
     -- The instruction itself: behind a function's last one there is another function.
     return self._vm.k:name(self.rip - 1)
   end,
@@ -277,7 +310,12 @@ local LATE = {
     return { pid = task.pid, comm = task.comm }
   end,
   backtrace = function(self)
-    return (self._vm:is_frozen() and self._vm.k or self._snap.k):backtrace(self.cpu)
+    local calls = (self._vm:is_frozen() and self._vm.k or self._snap.k):backtrace(self.cpu)
+    local task = self.task
+    if task and not calls.pid then -- a record does not know by itself
+      calls.pid, calls.comm = task.pid, task.comm
+    end
+    return calls
   end,
 }
 
@@ -297,20 +335,29 @@ end
 
 function Fire:__tostring()
   local task = self.task
-  return ("%s: %s to %s by CPU %d at %s%s%s"):format(self.watch.name, tostring(self.old), tostring(self.new),
-    self.cpu, self.symbol or tostring(self.rip), task and (" (%s, pid %d)"):format(task.comm, task.pid) or "",
+  local by = ("by CPU %d at %s%s"):format(self.cpu, self.symbol or tostring(self.rip),
+    task and (" (%s, pid %d)"):format(task.comm, task.pid) or "")
+  if self.kind == "call" then
+    return ("%s: called %s"):format(self.watch.name, by)
+  elseif self.kind == "return" then
+    return ("%s: returned %s %s"):format(self.watch.name, tostring(self.value), by)
+  end
+  return ("%s: %s to %s %s%s"):format(self.watch.name, tostring(self.old), tostring(self.new), by,
     self.raced and ", raced" or "")
 end
 
 local function new_fire(vm, fired_watch, words, snap)
   local address = require "ktstr.kernel.address"
+  local kind = KINDS[tonumber(words[10])]
   return setmetatable({
     watch = fired_watch,
+    kind = kind,
+    value = kind == "return" and address.unsigned(words[5]) or nil,
     cpu = tonumber(words[1]),
     number = tonumber(words[2]),
     rip = address.new(words[3]),
-    old = value_of(fired_watch, words[4]),
-    new = value_of(fired_watch, words[5]),
+    old = kind == "write" and value_of(fired_watch, words[4]) or nil,
+    new = kind == "write" and value_of(fired_watch, words[5]) or nil,
     raced = words[7] ~= 0,
     elapsed_ms = tonumber(words[9]) / 1e6,
     _vm = vm,

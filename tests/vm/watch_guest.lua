@@ -15,6 +15,7 @@ Guest.__index = Guest
 
 local OPS = { ["=="] = 1, ["~="] = 2, ["<"] = 3, ["<="] = 4, [">"] = 5, [">="] = 6, changed = 7, ["&"] = 8 }
 local BACKENDS = { register = 1, page = 2 }
+local KINDS = { [0] = "write", "call", "return" }
 
 --- A guest that waits for requests; killed when the test ends.
 ---@param finally fun(f: fun())
@@ -31,21 +32,22 @@ end
 ---  rate: integer|nil }|nil
 function Guest:watch(offset, size, options)
   options = options or {}
-  local at = watch_guest.pages + offset
+  local at = (options.code and 0 or watch_guest.pages) + offset
   local when = options.when or {}
-  local words = ffi.new("uint64_t[10]", at, at, size, options.signed and 1 or 0, options.counts and 1 or 0,
+  local words = ffi.new("uint64_t[12]", at, at, size, options.signed and 1 or 0, options.counts and 1 or 0,
     BACKENDS[options.backend] or 0, OPS[when[1]] or 0, ffi.cast("int64_t", when[2] or 0), 0,
-    options.rate or 0)
+    options.rate or 0, options.code and 1 or 0, options.returns and 1 or 0)
   return self.machine:watch(ffi.string(words, ffi.sizeof(words)))
 end
 
 function Guest:take_fires()
   for _, raw in ipairs((self.machine:take_fires())) do
-    local words = ffi.new "uint64_t[10]"
+    local words = ffi.new "uint64_t[11]"
     ffi.copy(words, raw.words, ffi.sizeof(words))
     self.fires[#self.fires + 1] = {
       watch = tonumber(words[0]), cpu = tonumber(words[1]), number = tonumber(words[2]),
       rip = tonumber(words[3]), before = words[4], after = words[5], raced = words[7] ~= 0, tag = raw.tag,
+      kind = KINDS[tonumber(words[10])],
     }
   end
 end

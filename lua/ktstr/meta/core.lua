@@ -252,9 +252,10 @@ function machine:periodic(control) end
 
 --- Watches a place in the guest's memory; recv() returns nil, "watch" when there are fires to take. Freezes, unless
 --- main has. Raises "invalid", "unsupported", "busy", as freeze().
----@param words string ten numbers of 64 bits: address, guest-physical address, size, signed, counts only,
+---@param words string twelve numbers of 64 bits: address, guest-physical address, size, signed, counts only,
 ---  backend (0 any, 1 register, 2 page), condition (enum watch_op), its value, ns that the guest may wait for
----  a function, writes that are recorded in a second (0: 1000)
+---  a function, writes that are recorded in a second (0: 1000), 1 for code (fires in front of the instruction
+---  at the address; size, condition and value say nothing), 1 for returns of the function there, too
 ---@return integer id
 function machine:watch(words) end
 
@@ -268,7 +269,7 @@ function machine:watch_counts(id) end
 
 --- What has been fired and recorded since, in order.
 ---@return { tag: string, words: string }[] words: watch, cpu, number, rip, before, after, size, raced,
----  hold_ns, elapsed_ns
+---  hold_ns, elapsed_ns, kind (0 a write, 1 a call, 2 a return, whose value is `after`)
 ---@return boolean is_frozen the machine waits for it: it is the caller's freeze now, for frozen(true, fn)
 function machine:take_fires() end
 

@@ -145,6 +145,35 @@ describe("a watch on a stock kernel", function()
     end)
   end
 
+  it("tells of a function's calls, with their arguments, and of their returns", function()
+    local seen = {}
+    local w = vm:on_call("proc_dointvec", { returns = true }, function(snap)
+      local fire = snap.fire
+      if fire.kind == "call" then
+        assert.equals("proc_dointvec", fire.symbol)
+        assert.equals(fire.rip, snap:cpu(fire.cpu).regs.rip)
+        assert.equals("proc_sys_call_handler", fire.backtrace[2].symbol)
+        assert.equals(fire.task.pid, fire.backtrace.pid)
+        seen[#seen + 1] = "call " .. tonumber(snap:cpu(fire.cpu).regs.rsi) -- write
+      else
+        assert.matches("^proc_sys_call_handler%+", fire.symbol)
+        seen[#seen + 1] = "return " .. tostring(fire.value)
+      end
+    end)
+    write("/proc/sys/kernel/panic", { 5, 0 })
+    guest:sh "cat /proc/sys/kernel/panic"
+    w:cancel()
+    assert.same({ "call 1", "return 0", "call 1", "return 0", "call 0", "return 0" }, seen)
+  end)
+
+  it("tells of calls that come all the time", function()
+    local w = vm:on_call "__schedule"
+    guest:sh "for i in 1 2 3; do /bin/true; done"
+    assert.is_true(w:hits() > 10)
+    w:cancel()
+    vm:ping()
+  end)
+
   it("is one of twenty by page", function()
     local list = {}
     for name, file in pairs(SYSCTLS) do

@@ -358,6 +358,96 @@ describe("a watched page", function()
   end)
 end)
 
+describe("a watch of code", function()
+  -- The instruction behind the store of a routine.
+  local function place_in(guest, routine)
+    local id = guest:watch(0, 8, { backend = "page" })
+    guest:run(routine, 1)
+    local rip = guest.fires[1].rip
+    guest.machine:unwatch(id)
+    guest.fires = {}
+    return rip
+  end
+
+  it("stops in front of the instruction, each time, and it is executed", function()
+    local guest = watch_guest.start(finally)
+    local rip = place_in(guest, "write-8")
+    local id = guest:watch(rip, 8, { code = true })
+    assert.equals("register", guest.machine:watch_counts(id).backend)
+    guest:run("write-8", 5, 0x100)
+    assert.equals(0x505050505050505ULL, guest:word(0x100))
+    assert.same({ 5, 5 }, { #guest.fires, guest:hits(id) })
+    for i, fire in ipairs(guest.fires) do
+      assert.same({ "call", rip, i }, { fire.kind, fire.rip, fire.number })
+    end
+    guest.machine:unwatch(id)
+    guest:run("write-8", 5, 0x100)
+    assert.equals(5, #guest.fires)
+  end)
+
+  it("stops each of four CPUs", function()
+    local guest = watch_guest.start(finally, 4)
+    local rip = place_in(guest, "store")
+    guest.fires = {}
+    local id = guest:watch(rip, 8, { code = true, counts = true })
+    guest:run("store", 25)
+    assert.equals(100, guest:hits(id))
+    guest:run("lock-xadd", 10, 0x200)
+    assert.equals(40ULL, guest:word(0x200))
+  end)
+
+  it("is not to be seen in a frozen machine, and goes with single steps", function()
+    local guest = watch_guest.start(finally)
+    local rip = place_in(guest, "write-8")
+    guest.machine:freeze()
+    local before = guest.machine:read_physical(rip, 16)
+    local crc = guest.machine:memory_crc()
+    local id = guest:watch(rip, 8, { code = true, counts = true })
+    assert.equals(crc, guest.machine:memory_crc())
+    guest.machine:thaw()
+    guest:begin("write-8", 200)
+    local steps = 0
+    repeat
+      if pcall(guest.machine.freeze, guest.machine) then
+        assert.equals(before, guest.machine:read_physical(rip, 16))
+        steps = steps + guest.machine:step(0, 3)
+        guest.machine:thaw()
+      end
+    until guest:turn(0)
+    assert.is_true(steps > 0)
+    assert.is_true(guest:hits(id) <= 200) -- it may have been stepped over
+  end)
+
+  it("is over with its machine, in the midst of it", function()
+    for round = 1, 5 do
+      local guest = watch_guest.start(finally, 2)
+      local rip = place_in(guest, "store")
+      guest:watch(rip, 8, { code = true, counts = round % 2 == 0 })
+      guest:begin("store", 1e6)
+      for _ = 1, round * 2 do
+        guest:turn(0.005)
+      end
+      guest.machine:kill()
+      assert.equals("ExternalKill", tiny_guest.finish(guest.machine).exit_reason)
+    end
+  end)
+
+  it("is taken back with its machine, and goes on", function()
+    local guest = watch_guest.start(finally)
+    local rip = place_in(guest, "write-8")
+    guest.machine:freeze()
+    local image = guest.machine:save("identity", "script")
+    guest.machine:thaw()
+    local id = guest:watch(rip, 8, { code = true, counts = true })
+    guest:run("write-8", 3)
+    guest.machine:freeze()
+    guest.machine:rewind(image)
+    guest.machine:thaw()
+    guest:run("write-8", 4)
+    assert.equals(7, guest:hits(id))
+  end)
+end)
+
 describe("what a watch records", function()
   it("has a rate; what comes faster is counted, and said", function()
     local guest = watch_guest.start(finally)
