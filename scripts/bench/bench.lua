@@ -1,4 +1,5 @@
--- usage: ktstr script bench.lua start|memory|load|freeze|restore|kernel|capture|captures|boot|warm...
+-- usage: ktstr script bench.lua start|memory|load|freeze|restore|kernel|clock|capture|periodic|captures|
+--   boot|warm...
 -- Measures and prints; scripts/bench/run says what runs where.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"

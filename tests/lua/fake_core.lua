@@ -354,6 +354,16 @@ function Machine:capture(tag)
   } })
 end
 
+function Machine:start_periodic(plan, waits)
+  self.clocks = self.clocks or {}
+  table.insert(self.clocks, { plan = plan, waits = waits, at = self.core.clock, said = {} })
+end
+
+function Machine:periodic(control)
+  table.insert(self.clocks[#self.clocks].said, { control or "look", self.core.clock })
+  return "running", 0, 0
+end
+
 function Machine:wake_on_plan() end
 
 -- Of a kernel that nobody can read.

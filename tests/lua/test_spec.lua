@@ -97,6 +97,38 @@ describe("a test with workers", function()
     assert.same({ "pass", 1, 4 }, { result.status, #result.holds, core.clock - start })
   end)
 
+  it("has captures on a clock over the first time that they run", function()
+    local result = run({ duration = 3, periodic = 4 }, function(t)
+      t:cgroup("cg_0")
+      t:hold()
+      t:hold(1)
+    end)
+    assert.same({ "pass", 2 }, { result.status, #result.holds })
+    local clocks = machine_of().clocks
+    local one = clocks[1]
+    assert.same({ 1, 4, false, 3, "periodic_003" }, { #clocks, #one.plan, one.waits, one.plan.over,
+      one.plan[4].tag })
+    assert.same({ { "finish", one.at + 3 } }, one.said)
+  end)
+
+  it("has them over the time that a hold says", function()
+    run({ duration = 3, periodic = 4 }, function(t)
+      t:hold(5)
+    end)
+    assert.equals(5, machine_of().clocks[1].plan.over)
+    local result = run({ duration = 3, periodic = 4 }, function(t)
+      t:hold(0.5)
+    end)
+    assert.equals("error", result.status)
+    assert.matches("4 captures over 0.5 s are 80 ms apart", tostring(result.error))
+  end)
+
+  it("is refused with more captures than fit, when it is declared", function()
+    local e = raised(ktstr.test, "crowded", { periodic = 20 }, function() end)
+    assert.matches('ktstr.test("crowded"): periodic: 20 captures over 2 s', tostring(e), 1, true)
+    assert.matches("'periodic'", tostring(raised(ktstr.test, "x", { periodic = 0 }, function() end)))
+  end)
+
   it("can start and stop its workers itself", function()
     local result = run({}, function(t)
       t:cgroup("cg_0")
