@@ -25,9 +25,16 @@ local EITHER = {
 }
 local SCX = { "runqueues[].scx", "tasks[].scx", "scx_root.ops.name", "scx_root.exit_kind" }
 
-local function compiled_for(kernel)
+-- Each kind of walk, and pointers in between.
+local WALKS = {
+  "modules[struct module.list].name", "init_pid_ns.idr[struct pid].level",
+  "runqueues[].cfs.tasks_timeline[struct sched_entity.run_node].vruntime",
+  "tasks[].nsproxy.uts_ns.name.nodename", "runqueues[0].cfs_tasks[struct task_struct.se.group_node].pid",
+}
+
+local function compiled_for(kernel, own)
   local k = recorded.empty(image.open(kernel.vmlinux or kernel.path), topology.parse "2n2l4c1t")
-  return plan.compile(nil, k), k
+  return plan.compile(own, k), k
 end
 
 describe("the default plan", function()
@@ -55,6 +62,17 @@ describe("the default plan", function()
         assert.is_true(has["scx_root.pnode[1].global_dsq"] or has["scx_root.global_dsqs[1].list"])
       end
       assert.is_true(compiled.has_maps)
+    end)
+
+    it("has lists, trees and tables of ids beside it, for " .. kernel.release, function()
+      local compiled = compiled_for(kernel, plan.new(WALKS))
+      for i, text in ipairs(WALKS) do
+        assert.equals(text, compiled.paths[#compiled.paths - #WALKS + i].text)
+      end
+      native.plan(compiled.bytes)
+      local ok, e = pcall(compiled_for, kernel, plan.new { "modules[struct module.lsit].name" })
+      assert.is_false(ok)
+      assert.is_truthy(e.message:find("struct module has no member 'lsit'", 1, true), tostring(e))
     end)
 
     it("is a program that C takes, and of no memory records nothing, for " .. kernel.release, function()
