@@ -217,7 +217,7 @@ static void say_fast(struct coordinator *c)
 	u32 id, rate;
 
 	while ((id = machine_find_fast_watch(c->machine, &rate)) != 0)
-		coordinator_warn(c, "watch %u fires more than %u times a second: what comes faster is counted, but not recorded",
+		coordinator_warn(c, "watch %u fires more than %u times a second: the rest is counted, but not recorded",
 				 id, rate);
 }
 

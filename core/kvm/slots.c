@@ -133,7 +133,7 @@ static struct error *check_pages(const struct slots *s, const u64 *pages, u32 co
 	for (u32 i = 0; i < count; i++)
 		if (pages[i] % SLOTS_PAGE_SIZE || (i && pages[i] <= pages[i - 1]) ||
 		    !guest_memory_at(s->memory, pages[i], SLOTS_PAGE_SIZE))
-			return error_create(ERROR_INVALID, "0x%llx is not a page of the guest's memory that can be protected",
+			return error_create(ERROR_INVALID, "0x%llx is not a page that can be protected",
 					    (unsigned long long)pages[i]);
 	return NULL;
 }
@@ -148,8 +148,8 @@ struct error *slots_protect(struct slots *s, const u64 *pages, u32 count, bool *
 		return err;
 	lay_out(s, pages, count, &wanted);
 	if (count && wanted.count > s->limit)
-		return error_create(ERROR_UNSUPPORTED, "this KVM cannot protect %u pages: it has %u memory slots", count,
-				    s->limit);
+		return error_create(ERROR_UNSUPPORTED, "this KVM cannot protect %u pages: it has %u memory slots",
+				    count, s->limit);
 	lay_out(s, s->pages, s->page_count, &before);
 	err = apply(s, &wanted);
 	if (err) {

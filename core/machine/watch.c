@@ -27,23 +27,23 @@ const char *watch_backend_name(enum watch_backend backend)
 
 /* --- the set --- */
 
-static struct error *create(struct machine *m)
+/* NULL: there is no memory. */
+static struct watches *create(struct machine *m)
 {
 	struct watches *w = calloc(1, sizeof(*w));
 
 	if (!w)
-		return error_no_memory();
+		return NULL;
 	w->stops = calloc(m->vcpu_count, sizeof(*w->stops));
 	if (!w->stops) {
 		free(w);
-		return error_no_memory();
+		return NULL;
 	}
 	w->machine = m;
 	pthread_mutex_init(&w->lock, NULL);
 	slots_init(&w->slots, &m->kvm, &m->vm, &m->memory);
 	w->can_show_sregs = (u32)kvm_capability(&m->kvm, KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_SREGS;
-	m->watches = w;
-	return NULL;
+	return w;
 }
 
 void watches_destroy(struct watches *w)
@@ -242,7 +242,7 @@ static struct error *check_config(const struct machine *m, const struct watch_co
 	if (c->size != 1 && c->size != 2 && c->size != 4 && c->size != 8)
 		return error_create(ERROR_INVALID, "a watch of %u bytes: 1, 2, 4 or 8 are possible", c->size);
 	if (c->address % c->size || c->gpa % c->size)
-		return error_with_hint(error_create(ERROR_INVALID, "a watch of %u bytes at 0x%llx, which is not aligned to that",
+		return error_with_hint(error_create(ERROR_INVALID, "a watch of %u bytes at 0x%llx, not aligned to that",
 						    c->size, (unsigned long long)c->address),
 				       "watch its aligned parts, each by itself");
 	if (!guest_memory_at(&m->memory, c->gpa, c->size))
@@ -253,9 +253,14 @@ static struct error *check_config(const struct machine *m, const struct watch_co
 
 static struct error *no_registers(bool can)
 {
-	return error_with_hint(can ? error_create(ERROR_UNSUPPORTED, "all %d debug registers are in use", WATCH_REGISTERS) :
-				     error_create(ERROR_UNSUPPORTED, "this host's KVM does not stop at debug registers"),
-			       "leave the backend to ktstr");
+	struct error *err;
+
+	if (can)
+		err = error_create(ERROR_UNSUPPORTED, "all %d debug registers are in use", WATCH_REGISTERS);
+	else
+		err = error_create(ERROR_UNSUPPORTED, "this host's KVM does not stop at debug registers");
+	return error_with_hint(err, can ? "cancel a watch that has one" : "leave the backend to ktstr, or run under "
+									  "scripts/with-kvm");
 }
 
 /* Nothing else stops in front of an instruction. */
@@ -340,10 +345,12 @@ struct error *machine_add_watch(struct machine *m, const struct watch_config *co
 {
 	struct error *err = check_config(m, config);
 
-	if (!err && !m->watches)
-		err = create(m);
 	if (err)
 		return err;
+	if (!m->watches)
+		m->watches = create(m);
+	if (!m->watches)
+		return error_no_memory();
 	pthread_mutex_lock(&m->watches->lock);
 	err = add(m->watches, config, id);
 	pthread_mutex_unlock(&m->watches->lock);

@@ -52,8 +52,8 @@ struct watch_config {
 	u64 gpa; /* of the same */
 	u32 size; /* 1, 2, 4, 8 */
 	bool is_signed; /* for comparisons */
-	bool is_code; /* it fires when the instruction at address is about to be executed; size, op and value say nothing */
-	bool returns; /* and when the function that begins there returns; its return address lies at the stack pointer */
+	bool is_code; /* it fires in front of the instruction at address; size, op and value say nothing */
+	bool returns; /* and when the function that begins there returns */
 	bool counts_only; /* no write is recorded, no vCPU stops for it */
 	enum watch_backend backend;
 	enum watch_op op;

@@ -178,7 +178,8 @@ static u32 find_touched(struct watches *w, u64 gpa, u32 size, struct touched ret
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		struct watch *watch = &w->watch[i];
 
-		if (watch->id && !watch->config.is_code && watch->config.gpa < gpa + size && gpa < watch->config.gpa + watch->config.size)
+		if (watch->id && !watch->config.is_code && watch->config.gpa < gpa + size &&
+		    gpa < watch->config.gpa + watch->config.size)
 			ret[count++] = (struct touched){ watch, watch_read(watch) };
 	}
 	return count;

@@ -21,6 +21,7 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field plan ktstr.Plan|nil what it was made of
 ---@field capture_plan ktstr.CapturePlan|nil what captures record beside what they always do
 ---@field watching table<integer, ktstr.Watch>|nil its watches, by their numbers
+---@field name string|nil of the test that it is for
 ---@field warm boolean it was started from a saved machine, and not booted
 ---@field k ktstr.Kernel its kernel from outside: symbols, types, objects, memory
 local VM = {}
@@ -108,12 +109,20 @@ end
 -- The result, once and for all. The machine has ended or was told to.
 function VM:_finish()
   if not self.result then
+    if self.watching then
+      require("ktstr.watch").remember(self)
+    end
     local result = self.machine:join()
     self.channel.ended = true
     self.channel:close_console()
     live[self] = nil
     self.last_checkpoint = nil
     self.result = outcome.of(result, (self.machine:console()))
+    local failure = self.result.failure
+    if failure then
+      require("ktstr.postmortem").dump(self, ("the guest's kernel has failed (%s): %s"):format(failure.kind,
+        failure.line))
+    end
   end
   return self.result
 end

@@ -239,6 +239,14 @@ local function counts_of(self)
   return self.counts or { hits = 0, dropped = 0, raced = 0 }
 end
 
+--- The machine is about to go: what its watches have counted is kept.
+---@param vm ktstr.VM
+function watch.remember(vm)
+  for _, one in pairs(vm.watching) do
+    counts_of(one)
+  end
+end
+
 --- How many writes there were for which the condition held: also those that came too fast to be recorded.
 ---@return integer
 function Watch:hits()

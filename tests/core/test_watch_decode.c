@@ -28,7 +28,15 @@ enum {
 
 static struct kvm_regs usual(void)
 {
-	return (struct kvm_regs){ .rip = RIP, .rdi = PLACE, .rax = RAX, .rcx = RCX, .rbx = 0x21, .rdx = 0x43, .rflags = 2 };
+	return (struct kvm_regs){
+		.rip = RIP,
+		.rdi = PLACE,
+		.rax = RAX,
+		.rcx = RCX,
+		.rbx = 0x21,
+		.rdx = 0x43,
+		.rflags = 2,
+	};
 }
 
 static bool decode(const struct kvm_regs *regs, const char *bytes, u32 count, u32 size, u64 data,
