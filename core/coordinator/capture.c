@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/failure.h"
 #include "coordinator/freeze.h"
 #include "coordinator/internal.h"
 #include "coordinator/periodic.h"
@@ -364,4 +365,5 @@ void captures_serve(struct coordinator *c)
 		tick(c);
 	c->tick_due = false;
 	periodic_serve(c);
+	failure_serve(c);
 }

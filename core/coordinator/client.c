@@ -382,6 +382,10 @@ static void collect(struct coordinator *c)
 	r->channel = c->reader.stats;
 	r->exit_code = r->machine.code;
 	strcpy(r->warnings, c->warnings);
+	if (c->failure_found) {
+		r->failure = c->failure_scan.found;
+		strcpy(r->failure_line, c->failure_scan.line);
+	}
 	r->reported = c->reported;
 	if (c->reported)
 		r->exit_code = c->exit_code;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "coordinator/failure.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
 #include "coordinator/periodic.h"
@@ -314,6 +315,7 @@ static void *coordinator_main(void *arg)
 		machine_stop(c->machine, EXIT_FATAL);
 		error_destroy(err);
 	}
+	failure_serve(c); // its last words may have come with its end
 	end_sending(c);
 	call_slot_close(&c->call);
 	mailbox_close(&c->mailbox);
@@ -327,10 +329,11 @@ static void on_watch(void *ctx)
 }
 
 /* On a vCPU's thread. */
-static void on_console(void *ctx)
+static void on_console(void *ctx, const void *text, size_t size)
 {
 	struct coordinator *c = ctx;
 
+	failure_take_text(c, text, size);
 	if (!__atomic_load_n(&c->wake_on_console, __ATOMIC_ACQUIRE))
 		return;
 	if (!__atomic_exchange_n(&c->console_is_new, true, __ATOMIC_ACQ_REL))

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "capture/capture.h"
+#include "capture/kernel_failure.h"
 #include "capture/periodic.h"
 #include "capture/plan.h"
 #include "coordinator/mailbox.h"
@@ -26,6 +27,8 @@ struct run_result {
 	s32 exit_code; /* the guest's where it reported, else the machine's */
 	struct frame_stats channel; /* what was dropped on port 1 */
 	char warnings[4096]; /* lines: what a user should know of a run that went on */
+	enum kernel_failure failure; /* that the guest's kernel told of first */
+	char failure_line[KERNEL_FAILURE_LINE];
 };
 
 /* How the freezes of one source went. */

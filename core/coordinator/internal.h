@@ -10,6 +10,7 @@
 
 #include "base/loop.h"
 #include "capture/capture.h"
+#include "capture/kernel_failure.h"
 #include "capture/plan.h"
 #include "coordinator/call.h"
 #include "coordinator/coordinator.h"
@@ -98,6 +99,7 @@ struct coordinator {
 		bool asks; /* atomic, shared: main says it when it is asked */
 		bool wanted; /* atomic, shared: it is asked */
 	} planning;
+	enum freeze_state dump_state; /* failure.c: what has been captured of a failure */
 	struct periodic *periodic; /* periodic.c; NULL: there have been none */
 	struct loop_timer periodic_timer;
 	struct loop_timer tick_timer; /* a timer's captures, for tests */
@@ -107,7 +109,11 @@ struct coordinator {
 	struct monitor_source *monitors; /* monitoring.c */
 	u32 epoch; /* changes when the machine is taken back */
 
+	/* The vCPUs' until failure_found, then the thread's. */
+	struct kernel_failure_scan failure_scan;
+
 	/* Shared. */
+	bool failure_found; /* atomic */
 	struct mailbox mailbox;
 	struct outbox outbox;
 	int request_fd;

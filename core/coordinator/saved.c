@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "coordinator/failure.h"
 #include "coordinator/internal.h"
 #include "coordinator/periodic.h"
 
@@ -86,6 +87,7 @@ struct error *coordinator_load(struct coordinator *c, struct reader *in)
 	    !outbox_restore(&c->outbox, out.data, out.size))
 		return error_create(ERROR_FORMAT, "a saved conversation makes no sense");
 	c->epoch++;
+	failure_forget(c);
 	periodic_stop(c, "the machine was taken back");
 	restore_reader(&c->reader, partial);
 	c->is_asked = is_asked;

@@ -449,6 +449,14 @@ static void push_result(lua_State *L, const struct lua_machine *lm)
 	lua_setfield(L, -2, "last_words");
 	lua_pushstring(L, r->warnings);
 	lua_setfield(L, -2, "warnings");
+	if (r->failure) {
+		lua_createtable(L, 0, 2);
+		lua_pushstring(L, kernel_failure_name(r->failure));
+		lua_setfield(L, -2, "kind");
+		lua_pushstring(L, r->failure_line);
+		lua_setfield(L, -2, "line");
+		lua_setfield(L, -2, "failure");
+	}
 	push_channel(L, &r->channel);
 	lua_setfield(L, -2, "channel");
 }

@@ -77,7 +77,7 @@ struct machine {
 	struct console_port port_taps[CONSOLE_PORTS]; /* who listens to each port */
 
 	struct textlog console_log, last_words;
-	void (*console_wake)(void *ctx);
+	void (*console_wake)(void *ctx, const void *text, size_t size);
 	void *console_ctx;
 
 	pthread_mutex_t lock;

@@ -367,7 +367,7 @@ struct textlog *machine_last_words(struct machine *m)
 	return &m->last_words;
 }
 
-void machine_on_console(struct machine *m, void (*wake)(void *ctx), void *ctx)
+void machine_on_console(struct machine *m, void (*wake)(void *ctx, const void *text, size_t size), void *ctx)
 {
 	m->console_wake = wake;
 	m->console_ctx = ctx;

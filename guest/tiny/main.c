@@ -90,6 +90,17 @@ static void run_panic(s64 number)
 	machine_reset();
 }
 
+static void run_fail(s64 number)
+{
+	static const char *const lines[] = {
+		"BUG: kernel NULL pointer dereference, address: 0000000000000008\nOops: 0002 [#1] PREEMPT SMP\n",
+		"watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [tiny:1]\n",
+		"INFO: task tiny:1 blocked for more than 120 seconds.\n",
+	};
+
+	console_print(lines[(u64)number % ARRAY_SIZE(lines)]);
+}
+
 static void run_sentinel(s64 code)
 {
 	char buffer[40];
@@ -385,6 +396,7 @@ static const struct scenario {
 	{ "spin", run_spin, false },
 	{ "triple", run_triple, false }, /* triple fault */
 	{ "panic", run_panic, false }, /* a panic's text on COM1 and COM2, reset */
+	{ "fail", run_fail, false }, /* says on COM1 that there was an oops (0), a soft lockup, a hung task; goes on */
 	{ "sentinel", run_sentinel, false }, /* KTSTR_EXIT:number on COM2 alone, reset */
 	{ "badcrc", run_badcrc, true }, /* frames with a wrong CRC each; the next word goes on */
 	{ "badlength", run_badlength, true }, /* impossible lengths; goes on */

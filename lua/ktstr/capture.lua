@@ -4,7 +4,7 @@ local registers = require "ktstr.registers"
 
 ---@class ktstr.Capture
 ---@field tag string its name
----@field source string "main", "guest", "periodic", "watch" or "kernel-op": who asked for it
+---@field source string "main", "guest", "periodic", "watch", "kernel-op" or "failure": who asked for it
 ---@field elapsed_ms number since the machine's start, without the time that it was frozen
 ---@field workload_ms number|nil since the workload's start, without freezes and its pauses; nil: none has
 ---  started (vm:periodic)

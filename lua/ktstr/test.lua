@@ -11,6 +11,7 @@ local metrics = require "ktstr.metrics"
 local options = require "ktstr.options"
 local outcome = require "ktstr.outcome"
 local periodic = require "ktstr.periodic"
+local postmortem = require "ktstr.postmortem"
 local report = require "ktstr.report"
 local steal = require "ktstr.steal"
 local workers = require "ktstr.workers"
@@ -92,6 +93,16 @@ function T:start(seconds)
   end
 end
 
+-- A worker that is no more is why its scheduler is looked at.
+local function note_deaths(self, group)
+  for _, one in ipairs(group) do
+    if one.failed or one.killed then
+      postmortem.of_workload(self.vm, ("the workload has died: worker %d: %s"):format(one.index,
+        one.failed and (one.reason or "it could not run") or "it did not stop when told to"))
+    end
+  end
+end
+
 --- Stops the workers and takes their reports.
 ---@return table<string, ktstr.CgroupSummary> by the cgroup's name
 function T:stop()
@@ -107,6 +118,9 @@ function T:stop()
   self.running = nil
   local seconds = host.now() - before.at
   local dilation = steal.between(before.stat, steal.parse(self.vm:read "/proc/stat"), seconds)
+  for _, group in pairs(reports) do
+    note_deaths(self, group)
+  end
   local hold = { seconds = seconds, dilation = dilation, cgroups = {}, rows = {} }
   local by_name = {}
   for i, cgroup in ipairs(self.cgroups) do
@@ -271,6 +285,7 @@ end
 local function run_in_machine(declared, config, result)
   local vm = boot.boot(boot_options(declared.options))
   local t = new_context(declared, vm)
+  vm.name = declared.name
   result.release, result.topology = vm.release, vm.topology
   result.findings, result.holds = t.findings, t.holds
   local ok, caught = xpcall(run_body, function(e)

@@ -111,6 +111,22 @@ describe("a test with workers", function()
     assert.same({ { "finish", one.at + 3 } }, one.said)
   end)
 
+  it("has a capture of the moment when a worker is found dead", function()
+    core.report = function(_, index)
+      local r = good_report(nil, index)
+      r.failed, r.reason = index == 1 and true or nil, "no such CPU"
+      return r
+    end
+    core.regs = function()
+      return ("\0"):rep(144), ("\0"):rep(312)
+    end
+    local result = run({}, function(t)
+      t:cgroup("cg_0", { workers = 3 })
+      t:hold()
+    end)
+    assert.same({ "fail", 1, "failure" }, { result.status, #machine_of().taken, machine_of().taken[1].tag })
+  end)
+
   it("has them over the time that a hold says", function()
     run({ duration = 3, periodic = 4 }, function(t)
       t:hold(5)

@@ -334,6 +334,7 @@ function machine:kill() end
 --- its memory. The same result each time.
 ---@return { exit_reason: string, exit_code: integer, timed_out: boolean, seconds: number, reported: boolean,
 ---  guest_exit: integer|nil, last_words: string, detail: string|nil, warnings: string (lines),
+---  failure: { kind: string, line: string }|nil,
 ---  channel: { frames: number, bad_headers: number, bad_payloads: number, unknown: number, skipped_bytes: number } }
 ---  reported: an EXIT frame or the COM2 sentinel came. detail: what ended it, in words (a triple fault, ...).
 function machine:join() end
