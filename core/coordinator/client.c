@@ -289,6 +289,16 @@ struct error *coordinator_capture(struct coordinator *c, const char *tag)
 	return ask_capture(c, &(struct call){ .kind = CALL_CAPTURE, .source = FREEZE_MAIN }, tag);
 }
 
+struct error *coordinator_capture_early(struct coordinator *c, bool *taken)
+{
+	u32 result = 0;
+	struct error *err = call_slot_ask(&c->call, &(struct call){ .kind = CALL_EARLY, .source = FREEZE_FAILURE },
+					  post_call, c, &result);
+
+	*taken = result;
+	return err;
+}
+
 struct error *coordinator_run_kernel_ops(struct coordinator *c, struct op_batch *batch, const struct view *view)
 {
 	struct cold_batch cold = { .batch = batch, .view = view };

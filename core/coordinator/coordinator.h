@@ -114,6 +114,11 @@ MUST_CHECK struct error *coordinator_set_plan(struct coordinator *c, struct plan
 void coordinator_wake_on_plan(struct coordinator *c, bool on);
 /* Freezes, records, thaws. tag: 1 to WIRE_TAG_SIZE printable characters. Errors as coordinator_freeze(). */
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
+/*
+ * The early one of a dual capture: the guest's kernel seems to be about to fail. *taken: false where there has been one,
+ * or the failure itself has been recorded. Errors as coordinator_capture().
+ */
+MUST_CHECK struct error *coordinator_capture_early(struct coordinator *c, bool *taken);
 struct capture_store *coordinator_captures(struct coordinator *c);
 void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
 

@@ -28,6 +28,20 @@ void failure_serve(struct coordinator *c)
 	error_destroy(err);
 }
 
+struct error *failure_take_early(struct coordinator *c, u32 *taken)
+{
+	struct error *err;
+
+	*taken = freeze_state_take_early(&c->dump_state, true);
+	if (!*taken)
+		return NULL;
+	err = captures_record(c, FREEZE_FAILURE, "early");
+	// Another one may be tried, unless the failure itself has come meanwhile.
+	if (err && c->dump_state == FREEZE_TOOK_EARLY)
+		c->dump_state = FREEZE_IDLE;
+	return err;
+}
+
 void failure_forget(struct coordinator *c)
 {
 	c->failure_scan = (struct kernel_failure_scan){ 0 };

@@ -13,6 +13,11 @@
 void failure_take_text(struct coordinator *c, const void *text, size_t size);
 /* Records it, the first time that there is one. Not from within a callback of the loop: it freezes. */
 void failure_serve(struct coordinator *c);
+/*
+ * A capture, "early", of a machine in which a failure seems to be on its way: once, and not after the failure.
+ * *taken: whether it was the time for it.
+ */
+MUST_CHECK struct error *failure_take_early(struct coordinator *c, u32 *taken);
 /* The machine is taken back to where it had not failed. Its vCPUs stand. */
 void failure_forget(struct coordinator *c);
 

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "coordinator/failure.h"
 #include "coordinator/freeze.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
@@ -124,7 +125,7 @@ static void serve_held(struct coordinator *c, struct holding *h)
 		error_destroy(err); // answered after the thaw: main finds that the limit has come
 		return;
 	default:
-		if (h->is_watch && (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE))
+		if (h->is_watch && (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_EARLY))
 			err = freeze_reject(c, call.source);
 		else
 			err = error_create(ERROR_FROZEN, "the machine is frozen already");
@@ -214,6 +215,7 @@ void hold_serve(struct coordinator *c)
 {
 	struct call call;
 	struct error *err;
+	u32 result = 0;
 
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
@@ -221,6 +223,9 @@ void hold_serve(struct coordinator *c)
 	case CALL_FREEZE:
 		freeze_for_main(c, &call);
 		return;
+	case CALL_EARLY:
+		err = failure_take_early(c, &result);
+		break;
 	case CALL_CAPTURE:
 	case CALL_INJECT:
 		err = captures_record(c, call.source, call.tag);
@@ -231,7 +236,7 @@ void hold_serve(struct coordinator *c)
 	default:
 		err = not_frozen(c);
 	}
-	call_slot_answer(&c->call, err, 0);
+	call_slot_answer(&c->call, err, result);
 }
 
 void hold_serve_busy(struct coordinator *c)
@@ -241,8 +246,8 @@ void hold_serve_busy(struct coordinator *c)
 
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
-	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_INJECT ||
-	    call.kind == CALL_KERNEL_OPS)
+	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_EARLY ||
+	    call.kind == CALL_INJECT || call.kind == CALL_KERNEL_OPS)
 		err = freeze_reject(c, call.source);
 	else
 		err = not_frozen(c);

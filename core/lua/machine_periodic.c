@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The methods of ktstr.machine that take captures on a clock.
+ * The methods of ktstr.machine that take captures on a clock, and before a failure.
  */
 #include <string.h>
 
@@ -74,7 +74,17 @@ static int lua_machine_periodic(lua_State *L)
 	return 3;
 }
 
+static int lua_machine_capture_early(lua_State *L)
+{
+	bool taken = false;
+
+	bind_check(L, coordinator_capture_early(machine_check_started(L)->coordinator, &taken));
+	lua_pushboolean(L, taken);
+	return 1;
+}
+
 const luaL_Reg machine_periodic_methods[] = {
+	{ "capture_early", lua_machine_capture_early },
 	{ "start_periodic", lua_machine_start_periodic },
 	{ "periodic", lua_machine_periodic },
 	{ NULL, NULL },

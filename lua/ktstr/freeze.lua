@@ -116,4 +116,13 @@ function freeze.capture(vm, tag)
   end
 end
 
+---@param vm ktstr.VM
+---@return boolean taken
+function freeze.capture_early(vm)
+  asking(vm, "asked for a capture", capture.prepare, vm, true)
+  return asking(vm, "asked for a capture", patiently, vm, function()
+    return vm.machine:capture_early()
+  end)
+end
+
 return freeze

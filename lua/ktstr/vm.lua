@@ -383,6 +383,15 @@ function VM:capture(tag)
   return freeze.capture(self, tag)
 end
 
+--- The early one of a dual capture, "early": for who finds that a failure is on its way (a task has waited
+--- too long, a monitor shows a stall). The late one is "failure", which the guest's kernel brings about by
+--- itself. There is one of each; the early one only before the late one. Raises as vm:capture().
+---   if #monitor:stalls() > 0 then vm:capture_early() end
+---@return boolean taken
+function VM:capture_early()
+  return freeze.capture_early(self)
+end
+
 --- Captures `count` times over a workload of `over` seconds that begins now: between 10 % and 90 % of it, in
 --- equal steps, as periodic_000, periodic_001, ... The time is the guest's: freezes are taken out, and so are
 --- pauses (:pause(), or the guest's SCENARIO_PAUSE). They are taken whatever the script does meanwhile.

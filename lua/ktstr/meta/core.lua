@@ -236,6 +236,10 @@ function machine:wake_on_plan(on) end
 ---@return ktstr.core.capture[]
 function machine:captures() end
 
+--- A capture "early" of a machine that seems to be about to fail. Raises as capture().
+---@return boolean taken false: there has been one, or the failure itself has been recorded
+function machine:capture_early() end
+
 --- Captures at moments of the workload's time, by a thread of their own: whatever this one does, and in steps of
 --- the guest's running time. What cannot be taken is a placeholder among captures(). Raises "busy" (some are going
 --- on), "ended".

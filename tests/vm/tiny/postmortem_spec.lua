@@ -71,6 +71,74 @@ describe("a kernel that fails", function()
   end)
 end)
 
+describe("a dual capture", function()
+  local function tags(machine)
+    local list = {}
+    for i, raw in ipairs(machine:captures()) do
+      list[i] = raw.tag .. (raw.missed and " missed" or "")
+    end
+    return list
+  end
+
+  -- A guest that fails when main has let it: its first capture waits for what is to be recorded.
+  local function about_to_fail()
+    local machine = support.tiny_machine({ "capture=1", "fail=0", "load=0" }, { timeout = 120, memory = 2 ^ 25 })
+    finally(function()
+      machine:kill()
+      pcall(machine.join, machine)
+    end)
+    machine:wake_on_plan(true)
+    machine:start()
+    machine:recv(60)
+    assert.same({ nil, "plan" }, { machine:recv(60) })
+    return machine
+  end
+
+  local function fail(machine)
+    machine:set_plan(nil, "no plan")
+    wait_until(function()
+      local list = tags(machine)
+      return list[#list]:find "^failure"
+    end)
+  end
+
+  it("is an early one, once, and a late one", function()
+    local machine = about_to_fail()
+    assert.is_true(machine:capture_early())
+    assert.is_false(machine:capture_early())
+    fail(machine)
+    assert.same({ "early", "t0", "failure" }, tags(machine))
+    assert.is_false(machine:capture_early())
+    assert.equals(3, #machine:captures())
+    assert.equals("failure", machine:captures()[1].source)
+  end)
+
+  it("has no early one after the late one", function()
+    local machine = about_to_fail()
+    fail(machine)
+    assert.is_false(machine:capture_early())
+    assert.same({ "t0", "failure" }, tags(machine))
+  end)
+
+  it("has its early one tried again when it could not be taken", function()
+    local machine = about_to_fail()
+    machine:freeze()
+    assert.is_false((pcall(machine.capture_early, machine)))
+    machine:thaw()
+    machine:test_hook("rendezvous_timeout", 0.05)
+    machine:test_hook("deaf", 0, 3600)
+    tiny_guest.refused("timeout", machine.capture_early, machine)
+    assert.same({ "early missed" }, tags(machine))
+    machine:test_hook("deaf", 0, 0)
+    machine:test_hook("rendezvous_timeout", 30)
+    wait_until(function()
+      return machine:capture_early()
+    end)
+    assert.same({ "early" }, tags(machine))
+    assert.is_false(machine:capture_early())
+  end)
+end)
+
 describe("what is said of it", function()
   local SCRIPT = [[
     local ktstr = require "ktstr"
