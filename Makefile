@@ -5,7 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      ?= gcc
 MUSL_CC ?= musl-gcc
-PKGS    := luajit libbpf libelf libzstd liblz4 liblzma zlib libxxhash libedit
+PKGS    := luajit libbpf libdw libelf libzstd liblz4 liblzma zlib libxxhash libedit
 
 VERSION := 0.1.0
 
@@ -38,7 +38,7 @@ archive    = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$1.a)),-l$1)
 EDIT       = edit $(if $(filter /%,$(call archive,edit)),tinfo bsd md)
 # All of Lua's API: modules written in C (lua-posix, busted's) find it in the program itself.
 PKG_LIBS   = $(eval PKG_LIBS := -Wl,--whole-archive $(call archive,luajit-5.1) -Wl,--no-whole-archive \
-             $(foreach l,bpf elf zstd lz4 lzma z xxhash $(EDIT),$(call archive,$l)))$(PKG_LIBS)
+             $(foreach l,bpf dw elf zstd lz4 lzma z xxhash $(EDIT),$(call archive,$l)))$(PKG_LIBS)
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -fexceptions -pthread $(WARN) -Icore -Iguest \
            -DKTSTR_VERSION='"$(VERSION)"' \
            $(PKG_CFLAGS) $(CFLAGS) $(SANITIZE)

@@ -203,6 +203,14 @@ static struct error *check_machine(Elf *elf)
 	return NULL;
 }
 
+/* What is linked by somebody else, for whatever machine: a BPF program, a kernel module. To a loader it is data. */
+static bool is_object(Elf *elf)
+{
+	GElf_Ehdr e;
+
+	return gelf_getehdr(elf, &e) && e.e_type == ET_REL;
+}
+
 static struct error *read_elf(Elf *elf, int fd, struct dynamic *d)
 {
 	size_t headers;
@@ -246,7 +254,7 @@ struct error *dynamic_read(const char *path, struct dynamic *ret)
 
 	if (!elf)
 		return error_create(ERROR_FORMAT, "'%s': %s", path, elf_errmsg(-1));
-	if (elf_kind(elf) != ELF_K_ELF)
+	if (elf_kind(elf) != ELF_K_ELF || is_object(elf))
 		return NULL;
 	ret->is_elf = true;
 	err = read_elf(elf, fd, ret);

@@ -11,7 +11,7 @@
 #include "base/types.h"
 
 struct dynamic {
-	bool is_elf; /* false: another kind of file, and all below is empty */
+	bool is_elf; /* false: an object file, or another kind of file: all below is empty */
 	char *interpreter; /* these are NULL where the file does not say */
 	char *soname;
 	char *rpath;

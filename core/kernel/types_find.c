@@ -10,7 +10,8 @@ struct wanted {
 	enum name_list list;
 	const char *name;
 	size_t size;
-	char plain[32]; /* what name points to when BTF spells a basic type in another way */
+	/* Of a basic type, instead of name: as gcc has it in BTF, and as clang. */
+	char plain[32], plain_clang[32];
 };
 
 static const char *const keywords[] = {
@@ -64,8 +65,8 @@ static bool read_basic(const char *s, const char *end, struct basic *b)
 	       b->ints <= 1;
 }
 
-/* "unsigned long" is "long unsigned int" in BTF, as compilers call it. */
-static void spell_basic(const struct basic *b, char out[32])
+/* gcc calls it "long unsigned int", and clang "unsigned long". */
+static void spell_basic(const struct basic *b, bool by_clang, char out[32])
 {
 	out[0] = 0;
 	if (b->chars) {
@@ -73,11 +74,17 @@ static void spell_basic(const struct basic *b, char out[32])
 									      "char");
 		return;
 	}
+	if (by_clang && b->is_unsigned)
+		strcat(out, "unsigned ");
 	for (u32 i = 0; i < b->longs; i++)
 		strcat(out, "long ");
 	if (b->shorts)
 		strcat(out, "short ");
-	if (b->is_unsigned)
+	if (by_clang && (b->longs || b->shorts)) {
+		out[strlen(out) - 1] = 0;
+		return;
+	}
+	if (!by_clang && b->is_unsigned)
 		strcat(out, "unsigned ");
 	strcat(out, "int");
 }
@@ -106,9 +113,9 @@ static struct wanted read_name(const char *name, const char *end)
 	w.name = name;
 	w.size = end - name;
 	if (w.list == NAMES_PLAIN && w.size && read_basic(name, end, &basic)) {
-		spell_basic(&basic, w.plain);
+		spell_basic(&basic, false, w.plain);
+		spell_basic(&basic, true, w.plain_clang);
 		w.name = NULL;
-		w.size = strlen(w.plain);
 	}
 	return w;
 }
@@ -118,11 +125,27 @@ static bool is_declared_only(const struct types *t, u32 id)
 	return types_kind(t, id) == BTF_KIND_FWD;
 }
 
+static struct name_range find_range(const struct types *t, const struct wanted *w)
+{
+	if (w->name)
+		return types_index_find(t, w->list, w->name, w->size);
+
+	struct name_range range = types_index_find(t, w->list, w->plain, strlen(w->plain));
+
+	return range.from < range.to ? range :
+				       types_index_find(t, w->list, w->plain_clang, strlen(w->plain_clang));
+}
+
 /* Definitions, or what is only declared; the base's first, so that ids ascend. */
 static u32 collect(const struct types *t, const struct wanted *w, bool declared, u32 *ids, u32 max)
 {
 	u32 n = t->base ? collect(t->base, w, declared, ids, max) : 0;
-	struct name_range range = types_index_find(t, w->list, w->name ?: w->plain, w->size);
+
+	// What another compiler has built on top has the same basic types by other names.
+	if (n && !w->name)
+		return n;
+
+	struct name_range range = find_range(t, w);
 
 	for (u32 i = range.from; i < range.to; i++) {
 		u32 id = t->index.entries[i].id;

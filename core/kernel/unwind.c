@@ -36,6 +36,8 @@ struct walk {
 	u64 ax, dx, di, r10, r13;
 	bool has_all; /* these are known */
 	bool returns;
+	bool entered; /* ip is a function's first instruction */
+	bool traced;
 	u64 regs;
 	struct extent extents[UNWIND_SWITCHES + 1];
 	u32 extent_count; /* the last one is the stack that it is on */
@@ -194,13 +196,38 @@ static bool find_bp(struct walk *w, const struct orc_entry *entry, u64 sp, u64 *
 	}
 }
 
+static bool is_trampoline(const struct unwind *u, u64 ip)
+{
+	for (u32 i = 0; i < u->trampoline_count; i++)
+		if (u->trampolines[i] == ip)
+			return true;
+	return false;
+}
+
+/* What was in the place of a return address of tracing's. Two may have replaced one after the other. */
+static bool find_replaced(struct walk *w, u64 at, u64 *ip)
+{
+	w->traced = is_trampoline(w->u, *ip);
+	if (!w->traced)
+		return true;
+	for (u32 i = 0; i < w->u->return_count; i++) {
+		const struct unwind_return *r = &w->u->returns[i];
+
+		if (r->at == at && !is_trampoline(w->u, r->address)) {
+			*ip = r->address;
+			return true;
+		}
+	}
+	return end(w, UNWIND_REPLACED, *ip);
+}
+
 static bool step_call(struct walk *w, const struct orc_entry *entry, u64 sp)
 {
 	u64 ip, bp;
 
 	if (!is_stack_pointer(w->u, sp))
 		return end(w, UNWIND_NO_STACK, sp);
-	if (!read_word(w, sp - 8, &ip) || !find_bp(w, entry, sp, &bp))
+	if (!read_word(w, sp - 8, &ip) || !find_bp(w, entry, sp, &bp) || !find_replaced(w, sp - 8, &ip))
 		return false;
 	if (!is_code(ip))
 		return end(w, UNWIND_NO_CODE, ip);
@@ -252,20 +279,37 @@ static bool step_regs(struct walk *w, const struct orc_entry *entry, u64 sp)
 	return true;
 }
 
-/* A function without a table: as if it had a frame pointer. One that is not there at all has just been called. */
-static bool step_guess(struct walk *w)
+static bool guess(struct walk *w, const struct orc_entry *entry)
+{
+	u64 sp;
+
+	return find_sp(w, entry, &sp) && is_stack_pointer(w->u, sp) && same_stack(w, sp) && step_call(w, entry, sp);
+}
+
+/*
+ * A function without a table: as if it had a frame pointer. One that is not there at all has just been called; so may
+ * have been what a CPU was stopped in, if it is one of the kernel's few instructions that push nothing (thunks).
+ * At its first instruction there is nothing to guess.
+ */
+static bool step_guess(struct walk *w, bool *guessed)
 {
 	static const struct orc_entry framed = {
 		.type = ORC_CALL, .sp_reg = ORC_BP, .sp_offset = 16, .bp_reg = ORC_PREV_SP, .bp_offset = -16
 	};
 	static const struct orc_entry called = { .type = ORC_CALL, .sp_reg = ORC_SP, .sp_offset = 8 };
-	const struct orc_entry *entry = is_code(w->ip) ? &framed : &called;
-	u64 from = w->ip, sp;
+	bool stopped = w->result->count == 1 && !w->returns, found = false;
+	u64 from = w->ip;
 
-	if (!find_sp(w, entry, &sp))
-		return false;
-	if (!is_stack_pointer(w->u, sp) || !same_stack(w, sp) || !step_call(w, entry, sp))
-		return end(w, UNWIND_NO_TABLE, from);
+	if (w->entered && stopped) {
+		found = guess(w, &called);
+		*guessed = !found;
+	}
+	if (!found && !w->traced && is_code(from))
+		found = guess(w, &framed);
+	if (!found && !w->traced && (!is_code(from) || stopped))
+		found = guess(w, &called);
+	if (!found)
+		return w->traced ? false : end(w, UNWIND_NO_TABLE, from);
 	w->returns = true;
 	return true;
 }
@@ -275,9 +319,10 @@ static bool step(struct walk *w, bool *guessed)
 	struct orc_entry entry;
 	u64 sp;
 
+	w->traced = false;
 	*guessed = !is_code(w->ip) || !find_entry(w, &entry);
 	if (*guessed)
-		return step_guess(w);
+		return step_guess(w, guessed);
 	if (entry.type == ORC_END)
 		return end(w, UNWIND_BOTTOM, 0);
 	if (!find_sp(w, &entry, &sp))
@@ -290,7 +335,8 @@ static bool step(struct walk *w, bool *guessed)
 
 static void add_frame(struct walk *w, bool guessed)
 {
-	u32 flags = (w->returns ? UNWIND_RETURN : UNWIND_SIGNAL) | (guessed ? UNWIND_GUESSED : 0);
+	u32 flags = (w->returns ? UNWIND_RETURN : UNWIND_SIGNAL) | (guessed ? UNWIND_GUESSED : 0) |
+		    (w->traced ? UNWIND_TRACED : 0);
 
 	w->result->frames[w->result->count++] = (struct unwind_frame){
 		.address = w->ip, .sp = w->sp, .regs = w->regs, .flags = flags
@@ -312,6 +358,7 @@ void unwind_stack(const struct unwind *u, const struct unwind_start *start, stru
 		.r13 = start->r13,
 		.has_all = start->has_all,
 		.returns = start->returns,
+		.entered = start->entered,
 		.extents = { { start->sp, start->sp } },
 		.extent_count = 1,
 	};
@@ -349,6 +396,7 @@ const char *unwind_end_text(enum unwind_end end)
 		[UNWIND_NO_STACK] = "the stack pointer is on no stack",
 		[UNWIND_UNMAPPED] = "no memory there",
 		[UNWIND_LOOP] = "the stack pointer goes back",
+		[UNWIND_REPLACED] = "tracing has replaced the return address, and nothing says which it was",
 	};
 
 	return (u32)end < ARRAY_SIZE(texts) ? texts[end] : "unknown";

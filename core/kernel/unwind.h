@@ -32,6 +32,7 @@ enum unwind_flags {
 	UNWIND_RETURN = 1 << 0, /* a return address: the call is the instruction before it, so look up address - 1 */
 	UNWIND_SIGNAL = 1 << 1, /* it was interrupted here, by an exception or an interrupt */
 	UNWIND_GUESSED = 1 << 2, /* by the frame pointer, since no table covers the code that it called */
+	UNWIND_TRACED = 1 << 3, /* tracing has put itself in between, and what it called returns to that first */
 };
 
 struct unwind_frame {
@@ -52,6 +53,12 @@ enum unwind_end {
 	UNWIND_NO_STACK, /* `at` is no stack pointer, or on no stack of these */
 	UNWIND_UNMAPPED, /* no memory at `at` */
 	UNWIND_LOOP, /* the stack pointer went back, to `at` */
+	UNWIND_REPLACED, /* the return address, `at`, is tracing's own; nothing says which it has replaced */
+};
+
+/* Of a return address that tracing has replaced: where on the stack it was, and what. */
+struct unwind_return {
+	u64 at, address;
 };
 
 /* Where to begin. */
@@ -62,6 +69,7 @@ struct unwind_start {
 	bool has_all;
 	bool user; /* the CPU is in user mode */
 	bool returns; /* ip is a return address: that of a task which gave its CPU away */
+	bool entered; /* ip is a function's first instruction: sp is where it returns to, tables or not */
 };
 
 struct unwind {
@@ -71,6 +79,10 @@ struct unwind {
 	/* The stacks that there may be; none: any memory of the kernel's that goes one way. */
 	u32 stack_count;
 	const struct unwind_stack *stacks;
+	/* What tracing puts in the place of return addresses, and those that are known. */
+	const u64 *trampolines;
+	const struct unwind_return *returns;
+	u32 trampoline_count, return_count;
 };
 
 struct unwind_result {

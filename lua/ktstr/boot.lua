@@ -15,6 +15,8 @@ local DOUBT_S = 2 -- of silence, then the host is looked at
 ---@class ktstr.BootOptions
 ---@field kernel string|nil a cached version or its prefix by component ("7.3"), a bzImage, a vmlinux, a
 ---  build tree; nil: $KTSTR_KERNEL, or else the highest version in the cache
+---@field vmlinux string|nil the kernel's vmlinux with DWARF, for source lines (k:line); nil: $KTSTR_VMLINUX,
+---  else one that is found where builds and debug packages put it
 ---@field topology string|table|nil "1n2l4c2t", a preset's name or a table (ktstr.topology); nil: 1n1l2c1t
 ---@field memory string|number|nil "768M"; nil: the largest of 64 MiB a CPU, 256 MiB, and what the
 ---  initramfs needs
@@ -39,6 +41,7 @@ local DOUBT_S = 2 -- of silence, then the host is looked at
 ---@type table<string, ktstr.OptionRule>
 boot.rules = {
   kernel = { "string" },
+  vmlinux = { "string" },
   topology = { "string|table" },
   memory = { "string|number" },
   cmdline = { "string" },

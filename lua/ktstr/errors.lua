@@ -62,6 +62,17 @@ function errors.is(e, code)
   return type(e) == "table" and getmetatable(e) == mt and (code == nil or e.code == code)
 end
 
+--- pcall(f, ...) for what may fail: a ktstr error is returned after a false. An interruption goes on its way,
+--- and so does what is no such error: it is a mistake in the program.
+---@return boolean, any
+function errors.try(f, ...)
+  local results = { pcall(f, ...) }
+  if not results[1] and (not errors.is(results[2]) or results[2].code == "interrupted") then
+    error(results[2], 0)
+  end
+  return unpack(results, 1, table.maxn(results))
+end
+
 --- Calls f(...); a ktstr error that it raises is raised again, marked as bad input. An interruption
 --- stays what it is.
 function errors.preparing(f, ...)

@@ -36,6 +36,7 @@ exit status
 
 environment
   KTSTR_KERNEL  the kernel where a script names none: a version, an image or a build tree
+  KTSTR_VMLINUX its vmlinux with DWARF, for source lines, where it is not found
   KTSTR_WARM    0: the same as --cold
   KTSTR_LOG     not empty: say on stderr how the boot CPU's loop ended
   KTSTR_RUN_DIR a directory, made if need be: the last captures of a guest that died go there as JSON
@@ -60,6 +61,7 @@ Boots a machine, runs FILE if there is one (it finds the machine in `vm`), and o
 Ctrl-D ends the session and the machine; `help` at the prompt says what it understands (docs/repl.md).
 
   --kernel K     as in ktstr.boot: a version, an image or a build tree
+  --vmlinux V    the kernel's vmlinux with DWARF, for source lines, where it is not found
   --topology T   "1n1l2c1t" unless given
   --memory M     "768M"
   --cmdline C    appended to the kernel's command line

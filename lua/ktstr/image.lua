@@ -55,9 +55,9 @@ end
 --- Starts a machine that goes on where the saved one stood, as often as wanted, also at the same time: memory
 --- is shared until it is written. Its random numbers are its own, its clock is right, its timeout begins
 --- anew. Programs that ran in the saved machine run in this one, and nobody here has a handle on them.
---- Options as ktstr.boot. timeout, freeze_limit, console and files are this machine's own; any of the others
---- has to be what the saved machine has: raises "unsupported" with the difference otherwise, also for another
---- ktstr or another host's CPU. Raises "ended", "timeout".
+--- Options as ktstr.boot. timeout, freeze_limit, console, vmlinux and files are this machine's own; any of
+--- the others has to be what the saved machine has: raises "unsupported" with the difference otherwise, also
+--- for another ktstr or another host's CPU. Raises "ended", "timeout".
 ---@param given ktstr.BootOptions|nil
 ---@return ktstr.VM
 function Image:boot(given)

@@ -68,6 +68,7 @@ function kernel.new(vm)
     _vars = {}, -- by name
     _typed_vars = {}, -- by the type that was said, and name
     _objects = {},
+    _guests = {}, -- sets of types that are not the image's, but of which there are objects
     _offsets = {},
     _percpu_vars = {}, -- likewise
     _typed_percpu_vars = {},
@@ -151,7 +152,7 @@ end
 
 local function prepare(k)
   if k._view.memory == nil then
-    errors.raise("ended", "the machine has ended, and its memory with it")
+    memory.raise_ended(k._slot)
   end
   if not k._image then
     local image = require("ktstr.kernel.image").of(k._vm)
@@ -254,12 +255,18 @@ function Kernel:_symbol(name, wanted)
   return list[1]
 end
 
+-- Of a module only a per-CPU variable can lie where per-CPU addresses do: its symbol is one of these.
+local function address_of(k, symbol)
+  local place = k:_place(symbol)
+  return symbol.module and address.new(place) or address.of_symbol(place)
+end
+
 --- The address of a symbol in the kernel that runs: the image's, or where that has none of the name a
 --- module's, a BPF program's. Raises "not-found", "ambiguous" (and lists them).
 ---@param name string
 ---@return ktstr.Address
 function Kernel:symbol(name)
-  return address.new(self:_place(self:_symbol(name)))
+  return address_of(self, self:_symbol(name))
 end
 
 ---@class ktstr.Symbol
@@ -277,7 +284,7 @@ function Kernel:symbols(name)
   local list = {}
   for _, set in ipairs { self:_ready().symbols, live.symbols(self) } do
     for _, symbol in ipairs(set:find(name)) do
-      list[#list + 1] = { name = symbol.name, address = address.new(self:_place(symbol)), kind = symbol.kind,
+      list[#list + 1] = { name = symbol.name, address = address_of(self, symbol), kind = symbol.kind,
         module = symbol.module }
     end
   end
@@ -309,7 +316,7 @@ end
 -- --- objects ---
 
 local function new_object_type(k, type)
-  local resolved = values.resolve_type(k:_types(), type)
+  local resolved = values.resolve_type(k:_types(), type, k)
   local one = { handle = values.handle(resolved, "pointed"), origin = memory.origin(resolved.name) }
   k._objects[type] = one
   return one
@@ -323,7 +330,7 @@ end
 function Kernel:object(type, where)
   local one = self._objects[type] or new_object_type(self, type)
   local place = memory.place(self._slot, where)
-  return Object(place, self._slot, one.handle, memory.generation(self._slot), one.origin)
+  return Object(place, memory.slot(self._slot, where), one.handle, memory.generation(self._slot), one.origin)
 end
 
 local function raise_untyped(name)
@@ -331,7 +338,6 @@ local function raise_untyped(name)
     ("say it: k:var(\"%s\", \"struct ...\")"):format(name))
 end
 
-local SCALARS = { int = true, enum = true, float = true, pointer = true }
 
 local function new_variable(k, name, type)
   local percpu, symbol = require "ktstr.kernel.percpu", k:_symbol(name)
@@ -340,13 +346,14 @@ local function new_variable(k, name, type)
       ("k:per_cpu(\"%s\", cpu)"):format(name))
   end
   local set = k:_types()
-  local resolved = type and values.resolve_type(set, type) or set:variable(name) or known.type_of(set, name)
-    or raise_untyped(name)
-  local d, place = values.describe(nil, nil, resolved, 0, 0, name), k:_place(symbol)
-  if SCALARS[resolved.kind] then
-    place = percpu.scalar_place(k, place)
-  end
-  local one = { place = place, d = d, handle = values.handle(resolved, "plain") }
+  local resolved = type and values.resolve_type(set, type, k) or set:variable(name)
+    or known.type_of(set, name) or raise_untyped(name)
+  local one = {
+    place = k:_place(symbol),
+    slot = memory.slot(k._slot, address_of(k, symbol)),
+    d = values.describe(nil, nil, resolved, 0, 0, name),
+    handle = values.handle(resolved, "plain"),
+  }
   return one, symbol.module == nil -- a module's may go, and another come
 end
 
@@ -368,6 +375,11 @@ local function variable(k, name, type)
   return one
 end
 
+-- What the value is read from, or written to: found by its name, see memory.slot().
+local function named_object(k, one, d)
+  return Object(one.place, one.slot, one.handle, memory.generation(k._slot), d.origin)
+end
+
 --- A global variable: a number, a string, an object, as obj.field would give it. Its type is known for most
 --- that are of interest; for another it is said. Raises "not-found", "ambiguous", "per-cpu".
 ---   k:var "jiffies_64"     k:var("init_task", "struct task_struct").comm
@@ -377,7 +389,7 @@ end
 function Kernel:var(name, type)
   local one = variable(self, name, type)
   local d, place = one.d, one.place
-  return d.read(Object(place, self._slot, one.handle, memory.generation(self._slot), d.origin), d, place)
+  return d.read(named_object(self, one, d), d, place)
 end
 
 --- Writes a global variable; as obj.field = value.
@@ -387,7 +399,7 @@ end
 function Kernel:set_var(name, value, type)
   local one = variable(self, name, type)
   local d, place = one.d, one.place
-  d.write(Object(place, self._slot, one.handle, memory.generation(self._slot), d.origin), d, place, value)
+  d.write(named_object(self, one, d), d, place, value)
 end
 
 --- One CPU's part of a per-CPU variable, or of what a per-CPU pointer stands for.
@@ -428,11 +440,11 @@ end
 -- --- memory ---
 
 -- What an access belongs to that no object stands for.
-local function context(k)
+local function context(k, where)
   if not k._prepared then
     prepare(k)
   end
-  return Object(1, k._slot, 0, memory.generation(k._slot), 0)
+  return Object(1, memory.slot(k._slot, where), 0, memory.generation(k._slot), 0)
 end
 
 local READ_MAX = 64 * 2 ^ 20
@@ -450,39 +462,39 @@ end
 ---@return string
 function Kernel:read(where, count)
   check_count("k:read", count)
-  return memory.bytes(context(self), nil, memory.place(self._slot, where), count)
+  return memory.bytes(context(self, where), nil, memory.place(self._slot, where), count)
 end
 
 --- One word; 64-bit ones from 2^53 on are uint64_t.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return number|ffi.cdata*
 function Kernel:u64(where)
-  return load.u64(context(self), nil, memory.place(self._slot, where))
+  return load.u64(context(self, where), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u32(where)
-  return load.u32(context(self), nil, memory.place(self._slot, where))
+  return load.u32(context(self, where), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u16(where)
-  return load.u16(context(self), nil, memory.place(self._slot, where))
+  return load.u16(context(self, where), nil, memory.place(self._slot, where))
 end
 
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return integer
 function Kernel:u8(where)
-  return load.u8(context(self), nil, memory.place(self._slot, where))
+  return load.u8(context(self, where), nil, memory.place(self._slot, where))
 end
 
 --- A word that is an address.
 ---@param where ktstr.Address|ktstr.Object|number
 ---@return ktstr.Address
 function Kernel:pointer(where)
-  return address.new(load.word(context(self), nil, memory.place(self._slot, where)))
+  return address.new(load.word(context(self, where), nil, memory.place(self._slot, where)))
 end
 
 local STRING_MAX = 4096
@@ -494,7 +506,7 @@ local STRING_MAX = 4096
 function Kernel:string(where, max)
   max = max or STRING_MAX
   check_count("k:string", max)
-  return memory.string(context(self), nil, memory.place(self._slot, where), max)
+  return memory.string(context(self, where), nil, memory.place(self._slot, where), max)
 end
 
 --- Writes bytes. Of a running machine only a word of 1, 2, 4 or 8 bytes that is aligned, which the guest sees
@@ -506,7 +518,7 @@ function Kernel:write(where, bytes)
     errors.raise("invalid", ("k:write wants the bytes as a string, not as a %s"):format(type(bytes)),
       "obj.field = value writes a number")
   end
-  memory.store_bytes(context(self), nil, memory.place(self._slot, where), bytes)
+  memory.store_bytes(context(self, where), nil, memory.place(self._slot, where), bytes)
 end
 
 --- The guest-physical address of a virtual one. Raises "unmapped".

@@ -156,6 +156,22 @@ function kernels.resolve(spec)
   return from_path(spec)
 end
 
+--- A file with a kernel's debugging information that was named; whether it is of use shows when it is needed.
+--- Raises "not-found".
+---@param path string|nil
+---@return string|nil its absolute path
+function kernels.vmlinux(path)
+  if path == nil then
+    return nil
+  end
+  local found = stdlib.realpath((path:gsub("^~/", (os.getenv "HOME" or "~") .. "/")))
+  if not found or not files.is_file(found) then
+    errors.refuse("not-found", ("there is no vmlinux '%s'"):format(path),
+      "it is the kernel's, with its debugging information (DWARF): of a build tree, or of a debug package")
+  end
+  return found
+end
+
 --- `ktstr kernel ...`.
 ---@param args string[] what follows "kernel"
 ---@return integer exit status

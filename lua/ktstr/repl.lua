@@ -22,6 +22,7 @@ end
 
 local values = {
   ["--kernel"] = { "kernel", as_it_is },
+  ["--vmlinux"] = { "vmlinux", as_it_is },
   ["--topology"] = { "topology", as_it_is },
   ["--memory"] = { "memory", as_it_is },
   ["--cmdline"] = { "cmdline", as_it_is },

@@ -40,7 +40,7 @@ end
 
 -- Where an image without a name is put: on disk where there is a place.
 local function scratch()
-  local ok, directory = pcall(function()
+  local ok, directory = errors.try(function()
     return require("ktstr.warm.cache").directory()
   end)
   return ok and directory or nil

@@ -16,7 +16,9 @@ local KEPT = { "ktstr.kernel", "ktstr.kernel.image", "ktstr.kernel.percpu", "kts
 
 local function require_busted(name)
   local ok, module = pcall(require, name)
-  if not ok then
+  if not ok and tostring(module):find("module '%S+' not found") == nil then
+    error(module, 0) -- there is one, and it is broken
+  elseif not ok then
     errors.refuse("not-found", "busted is not installed for LuaJIT", "install the package lua-busted, or: "
       .. "luarocks --lua-version 5.1 install busted")
   end

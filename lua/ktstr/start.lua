@@ -55,9 +55,11 @@ end
 ---@field freeze_limit number
 ---@field console string|fun(line: string)|nil
 ---@field capture ktstr.CapturePlan|nil
+---@field vmlinux string|nil
 
 --- Of the options of a boot or a restore.
----@param given { timeout: number|false|nil, freeze_limit: number|nil, console: string|fun(line: string)|nil }
+---@param given { timeout: number|false|nil, freeze_limit: number|nil, console: string|fun(line: string)|nil,
+---  vmlinux: string|nil }
 ---@return ktstr.Session
 function start.session(given)
   return {
@@ -65,6 +67,7 @@ function start.session(given)
     freeze_limit = given.freeze_limit or DEFAULT_FREEZE_LIMIT_S,
     console = given.console,
     capture = given.capture and require("ktstr.capture.plan").wrap(given.capture),
+    vmlinux = given.vmlinux and require("ktstr.kernels").vmlinux(given.vmlinux),
   }
 end
 
@@ -78,6 +81,7 @@ function start.machine(session, make, fields, before)
   local sink = console_sink(session.console)
   fields.timeout, fields.freeze_limit = session.timeout, session.freeze_limit
   fields.capture_plan = session.capture
+  fields.vmlinux = session.vmlinux
   local self = vm.new(make(session.timeout), fields)
   if sink then
     self.channel:watch_console(sink)

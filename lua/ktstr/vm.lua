@@ -53,6 +53,7 @@ function vm.new(machine, fields)
     timeout = fields.timeout,
     freeze_limit = fields.freeze_limit,
     plan = fields.plan,
+    vmlinux = fields.vmlinux,
     warm = fields.warm or false,
     channel = channel.new(machine),
   }, VM)
@@ -560,7 +561,7 @@ function VM:shutdown()
   self.channel:end_first_moments()
   if not self.channel.ended then
     if self.machine:is_frozen() then
-      pcall(self.machine.thaw, self.machine)
+      errors.try(self.machine.thaw, self.machine)
     end
     local deadline = host.now() + SHUTDOWN_S
     local asked, e = pcall(self.channel.post, self.channel, wire.OP_SHUTDOWN,

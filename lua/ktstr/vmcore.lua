@@ -35,6 +35,7 @@ end
 
 local rules = {
   kernel = { "string" },
+  vmlinux = { "string" },
 }
 
 local function release_of(info)
@@ -52,7 +53,8 @@ end
 ---   local core = ktstr.vmcore "hung.core"
 ---   print(core.k:task(1).comm)
 ---@param path string
----@param given { kernel: string|nil }|nil kernel: as for ktstr.boot; nil: the cached one of its release
+---@param given { kernel: string|nil, vmlinux: string|nil }|nil kernel: as for ktstr.boot; nil: the cached one
+---  of its release. vmlinux: as for ktstr.boot
 ---@return ktstr.Vmcore
 function vmcore.open(path, given)
   if type(path) ~= "string" then
@@ -67,6 +69,7 @@ function vmcore.open(path, given)
     local self = {
       path = path,
       file = file,
+      vmlinux = kernels.vmlinux(given.vmlinux),
       topology = { cpus = C.vmcore_cpu_count(file) },
       machine = {
         view = function()
@@ -74,7 +77,7 @@ function vmcore.open(path, given)
         end,
       },
     }
-    local ok, release = pcall(release_of, ffi.string(C.vmcore_info(file)))
+    local ok, release = errors.try(release_of, ffi.string(C.vmcore_info(file)))
     if not ok and not given.kernel then
       error(release, 0)
     end
@@ -106,6 +109,10 @@ function Vmcore:regs(cpu)
   end
   return registers.decode(cpu, ffi.string(C.vmcore_regs(self.file, cpu), REGS_SIZE),
     ffi.string(C.vmcore_sregs(self.file, cpu), SREGS_SIZE))
+end
+
+function Vmcore:_ended_error(doing)
+  return errors.new("ended", ("the core file %s has been closed (%s)"):format(self.path, doing))
 end
 
 --- Gives its memory back now rather than when the collector comes; what is read afterwards raises "ended".

@@ -22,6 +22,7 @@ struct dynamic_options {
 	const char *needed[DYNAMIC_MAX_NEEDED];
 	bool no_default_dirs;
 	u16 machine; /* 0: EM_X86_64 */
+	u16 type; /* 0: ET_DYN */
 };
 
 /* What the file is put together from; entries point into strings. */
@@ -51,7 +52,7 @@ static inline void build_dynamic(struct buf *b, const struct dynamic_options *o)
 	Elf64_Ehdr e = {
 		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
 			     EV_CURRENT },
-		.e_type = ET_DYN,
+		.e_type = o->type ? o->type : ET_DYN,
 		.e_machine = o->machine ? o->machine : EM_X86_64,
 		.e_version = EV_CURRENT,
 		.e_phoff = sizeof(e),

@@ -250,6 +250,22 @@ static void musls_loader_is_its_c_library(void **state)
 	test_dir_remove(d, "ld-musl-x86_64.so.1");
 }
 
+static void an_object_file_needs_nothing_whatever_it_is_for(void **state)
+{
+	static const u16 machines[] = { EM_BPF, EM_X86_64, EM_AARCH64 };
+	struct test_dir *d = *state;
+	struct needed n;
+
+	for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++) {
+		put(d, "scx.bpf.o",
+		    &(struct dynamic_options){ .machine = machines[i], .type = ET_REL, .needed = { "libc.so.6" } });
+		assert_no_error(needed_find(test_dir_file(d, "scx.bpf.o"), &n));
+		assert_int_equal(n.count, 0);
+		needed_deinit(&n);
+	}
+	test_dir_remove(d, "scx.bpf.o");
+}
+
 static void what_is_missing_or_wrong_is_named(void **state)
 {
 	struct test_dir *d = *state;
@@ -393,6 +409,7 @@ int main(void)
 		IN_DIR(a_library_of_another_machine_is_passed_over),
 		IN_DIR(nodeflib_turns_the_systems_directories_off),
 		IN_DIR(musls_loader_is_its_c_library),
+		IN_DIR(an_object_file_needs_nothing_whatever_it_is_for),
 		IN_DIR(what_is_missing_or_wrong_is_named),
 		IN_DIR(any_byte_may_be_wrong),
 		cmocka_unit_test(the_cache_gives_the_library_for_every_processor),

@@ -304,6 +304,58 @@ static void basic_types_are_found_however_they_are_spelled(void **state)
 	assert_int_equal(types_find(r->t, "long long long", ids, 1), 0);
 }
 
+static void basic_types_are_found_as_clang_names_them(void **state)
+{
+	static const char *const names[][3] = {
+		{ "unsigned long", "long unsigned int", "unsigned long int" },
+		{ "long", "long int", "signed long" },
+		{ "unsigned long long", "long long unsigned int", "long long unsigned" },
+		{ "long long", "long long int", "long int long" },
+		{ "unsigned short", "short unsigned int", "unsigned short int" },
+		{ "short", "short int", "signed short" },
+		{ "unsigned int", "unsigned", "int unsigned" },
+		{ "unsigned char", "char unsigned", "unsigned char" },
+	};
+	struct btf_builder b;
+	struct types *t;
+	u32 id;
+
+	(void)state;
+	btf_start(&b, 1, 0);
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
+		btf_int(&b, names[i][0], 8, 0);
+
+	struct buf blob = btf_finish(&b);
+
+	assert_no_error(types_create(blob.data, blob.size, NULL, &t));
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
+		for (u32 j = 0; j < ARRAY_SIZE(names[i]); j++)
+			expect_found(t, names[i][j], i + 1);
+	assert_no_error(types_parse(t, "unsigned long *", &id));
+	assert_int_equal(types_find(t, "int", &id, 1), 0);
+	types_destroy(t);
+	buf_deinit(&blob);
+}
+
+static void what_another_compiler_built_on_top_does_not_make_basic_types_ambiguous(void **state)
+{
+	const struct rig *r = *state;
+	struct btf_builder b;
+	struct types *t;
+	u32 ids[2];
+
+	btf_start(&b, r->e.end, r->e.strings_size);
+	btf_int(&b, "unsigned long", 8, 0);
+
+	struct buf blob = btf_finish(&b);
+
+	assert_no_error(types_create(blob.data, blob.size, r->t, &t));
+	assert_int_equal(types_find(t, "unsigned long", ids, 2), 1);
+	assert_int_equal(ids[0], r->e.unsigned_long);
+	types_destroy(t);
+	buf_deinit(&blob);
+}
+
 static void a_split_finds_the_types_of_its_base(void **state)
 {
 	const struct rig *r = *state;
@@ -457,6 +509,8 @@ int main(void)
 		TEST(parameters_are_told),
 		TEST(types_are_found_by_the_name_that_c_has_for_them),
 		TEST(basic_types_are_found_however_they_are_spelled),
+		TEST(basic_types_are_found_as_clang_names_them),
+		TEST(what_another_compiler_built_on_top_does_not_make_basic_types_ambiguous),
 		TEST(a_split_finds_the_types_of_its_base),
 		TEST(a_declaration_counts_where_there_is_no_definition),
 		TEST(an_ambiguous_name_gives_all_ids),

@@ -377,7 +377,7 @@ static void check_against_pahole(struct test_dir *d, const struct types *t)
 static void layouts_are_those_that_pahole_prints(void **state)
 {
 	if (system("pahole --version >/dev/null 2>&1") != 0) {
-		print_message("skipped: no pahole\n");
+		print_message("skipped: no pahole (package dwarves)\n");
 		skip();
 	}
 	each_kernel(state, check_against_pahole);

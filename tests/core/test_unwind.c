@@ -398,6 +398,35 @@ static void a_call_of_nothing_is_gone_back_from(void **state)
 	}
 }
 
+static void what_a_cpu_was_stopped_in_may_just_have_been_called(void **state)
+{
+	struct rig *r = *state;
+	u64 sp = TASK_STACK + 0x1000;
+
+	put(r, sp, RUN + PUSHED + 5);
+	put(r, sp + 8 + 0x20, RUN + HOLE + 1);
+	put(r, sp + 0x30, RUN + BOTTOM + 1);
+
+	const struct unwind_result *result = run(r, RUN + HOLE, sp, 0xdead);
+
+	expect_frame(result, 1, RUN + PUSHED + 5, UNWIND_RETURN | UNWIND_GUESSED);
+	/* But not what called something. */
+	expect_end(result, 3, UNWIND_NO_TABLE, RUN + HOLE + 1);
+}
+
+static void what_a_cpu_was_stopped_in_at_its_first_instruction_was_called(void **state)
+{
+	struct rig *r = *state;
+	u64 sp = TASK_STACK + 0x1000, frame = TASK_STACK + 0x1100;
+	const struct unwind_start thunk = { .ip = RUN + HOLE, .sp = sp, .bp = frame, .entered = true };
+
+	/* Whatever the frame pointer's register holds. */
+	put(r, frame + 8, RUN + LEAF + 1);
+	put(r, sp, RUN + PUSHED + 5);
+	unwind_stack(&r->unwind, &thunk, &r->result);
+	expect_frame(&r->result, 1, RUN + PUSHED + 5, UNWIND_RETURN);
+}
+
 static void a_module_has_its_own_table(void **state)
 {
 	struct rig *r = *state;
@@ -438,11 +467,64 @@ static void a_cpu_in_user_mode_has_no_calls_in_the_kernel(void **state)
 	assert_int_equal(r->result.user_regs, 0);
 }
 
+static void a_return_address_that_tracing_replaced_is_found_again(void **state)
+{
+	struct rig *r = *state;
+	const u64 sp = TASK_STACK + 0x1000, graph = RUN + HOLE + 8, rethook = RUN + HOLE + 0x18;
+	const u64 trampolines[] = { graph, rethook };
+	/* The second address was replaced twice: by rethook, then by graph. One is of another place. */
+	const struct unwind_return returns[] = {
+		{ sp + 0x28, rethook },
+		{ sp + 0x100, RUN + LEAF + 1 },
+		{ sp, RUN + PUSHED + 5 },
+		{ sp + 0x28, RUN + BOTTOM + 1 },
+	};
+
+	r->unwind.trampolines = trampolines;
+	r->unwind.trampoline_count = ARRAY_SIZE(trampolines);
+	r->unwind.returns = returns;
+	r->unwind.return_count = ARRAY_SIZE(returns);
+	put(r, sp, rethook);
+	put(r, sp + 0x28, graph);
+
+	const struct unwind_result *result = run(r, RUN + LEAF + 3, sp, 0);
+
+	expect_frame(result, 1, RUN + PUSHED + 5, UNWIND_RETURN | UNWIND_TRACED);
+	expect_frame(result, 2, RUN + BOTTOM + 1, UNWIND_RETURN | UNWIND_TRACED);
+	expect_end(result, 3, UNWIND_BOTTOM, 0);
+
+	/* A mark is for one frame. */
+	put(r, sp + 0x28, RUN + BOTTOM + 1);
+	result = run(r, RUN + LEAF + 3, sp, 0);
+	expect_frame(result, 1, RUN + PUSHED + 5, UNWIND_RETURN | UNWIND_TRACED);
+	expect_frame(result, 2, RUN + BOTTOM + 1, UNWIND_RETURN);
+}
+
+static void a_return_address_that_tracing_replaced_is_never_a_frame(void **state)
+{
+	struct rig *r = *state;
+	const u64 sp = TASK_STACK + 0x1000, graph = RUN + PUSHED + 8;
+	const struct unwind_return returns[] = { { sp, graph }, { sp + 8, RUN + BOTTOM + 1 } };
+
+	r->unwind.trampolines = &graph;
+	r->unwind.trampoline_count = 1;
+	put(r, sp, graph);
+	expect_end(run(r, RUN + LEAF + 3, sp, 0), 1, UNWIND_REPLACED, graph);
+	r->unwind.returns = returns;
+	r->unwind.return_count = ARRAY_SIZE(returns);
+	expect_end(run(r, RUN + LEAF + 3, sp, 0), 1, UNWIND_REPLACED, graph);
+
+	/* Nor where code without a table was called. */
+	put(r, TASK_STACK + 0x1100, 0);
+	put(r, TASK_STACK + 0x1108, graph);
+	expect_end(run(r, BPF, sp, TASK_STACK + 0x1100), 1, UNWIND_REPLACED, graph);
+}
+
 static void every_end_has_a_text(void **state)
 {
-	for (u32 end = UNWIND_USER; end <= UNWIND_LOOP; end++)
+	for (u32 end = UNWIND_USER; end <= UNWIND_REPLACED; end++)
 		assert_string_not_equal(unwind_end_text(end), "unknown");
-	assert_string_equal(unwind_end_text(UNWIND_LOOP + 1), "unknown");
+	assert_string_equal(unwind_end_text(UNWIND_REPLACED + 1), "unknown");
 }
 
 int main(void)
@@ -462,9 +544,13 @@ int main(void)
 		TEST(code_without_a_table_is_gone_through_by_its_frame_pointer),
 		TEST(a_guess_that_leads_nowhere_ends_it),
 		TEST(a_call_of_nothing_is_gone_back_from),
+		TEST(what_a_cpu_was_stopped_in_may_just_have_been_called),
+		TEST(what_a_cpu_was_stopped_in_at_its_first_instruction_was_called),
 		TEST(a_module_has_its_own_table),
 		TEST(a_register_is_known_from_a_stopped_cpu_or_from_an_interrupt),
 		TEST(a_cpu_in_user_mode_has_no_calls_in_the_kernel),
+		TEST(a_return_address_that_tracing_replaced_is_found_again),
+		TEST(a_return_address_that_tracing_replaced_is_never_a_frame),
 		TEST(every_end_has_a_text),
 	};
 

@@ -272,6 +272,125 @@ describe("drgn", function()
   end)
 end)
 
+-- --- addr2line ---
+
+local LINES = 200
+local NONE = "??:0"
+
+-- Addresses of code, at random: as the kernel runs and as it is linked.
+local function drawn_code()
+  local first, last = address.raw(k:symbol "_text"), address.raw(k:symbol "_etext")
+  local size, list = tonumber(last - first), {}
+  for i = 1, LINES do
+    local at = first + math.random(0, size - 1)
+    list[i] = { at = at, linked = address.hex(at - k._view.slide) }
+  end
+  return list
+end
+
+-- What it says of each, the innermost first: { { name, file, line }, ... }.
+local function ask_addr2line(list)
+  local argv = { "addr2line", "-a", "-i", "-f", "-e", vmlinux }
+  for _, one in ipairs(list) do
+    argv[#argv + 1] = one.linked
+  end
+  local result = process.run(argv)
+  assert(result.status == 0, result.stderr)
+  local answers = {}
+  local name
+  for line in result.stdout:gmatch "[^\n]+" do
+    if line:match "^0x%x+$" then
+      answers[#answers + 1] = {}
+    elseif not name then
+      name = line
+    else
+      local file, number_ = line:match "^(.*):([%d?]+)"
+      table.insert(answers[#answers], { name = name, file = file, line = tonumber(number_) or 0 })
+      name = nil
+    end
+  end
+  return answers
+end
+
+-- Without "x/..", "." and "//".
+local function simple(file)
+  file = file:gsub("/%./", "/"):gsub("//+", "/")
+  local count
+  repeat
+    file, count = file:gsub("[^/.]+/%.%./", "", 1)
+  until count == 0
+  return file
+end
+
+local function show_places(list)
+  local texts = {}
+  for i, one in ipairs(list) do
+    texts[i] = ("%s %s:%d"):format(one.name or "?", one.file, one.line)
+  end
+  return #texts > 0 and table.concat(texts, ", ") or NONE
+end
+
+local function our_places(source)
+  return source and { source, unpack(source.inlined) } or {}
+end
+
+-- The function of the symbol table that each of some addresses is in, by address; what is before functions
+-- for tracers to patch is none.
+local function functions_at(places)
+  local result = process.run { "nm", "-S", vmlinux }
+  assert(result.status == 0, result.stderr)
+  local found = {}
+  for start, size, name in result.stdout:gmatch "(%x+) (%x+) [tT] ([^\n]+)" do
+    for _, linked in ipairs(places) do
+      if not name:match "^__pfx_" and number(linked) - number("0x" .. start) < number("0x" .. size) then
+        found[linked] = name
+      end
+    end
+  end
+  return found
+end
+
+-- Names that it has from the symbol table, or does not demangle as the source has them (Rust's), are no
+-- matter.
+local function same_place(ours, its)
+  return ours.line == its.line and (not ours.name or its.name:match "^_R" ~= nil or ours.name == its.name)
+end
+
+describe("addr2line", function()
+  it("agrees on the source lines of code drawn at random, and on what is inlined there", function()
+    if is_missing(true) then
+      return
+    end
+    local other = ktstr.vmcore(path, { vmlinux = vmlinux })
+    local list = drawn_code()
+    local with_line, inlined, files_differ, without = 0, 0, 0, {}
+    for i, its in ipairs(ask_addr2line(list)) do
+      local ours = our_places((other.k:line(list[i].at)))
+      local message = ("%s (%s) of seed %d: ktstr: %s\naddr2line: %s"):format(address.hex(list[i].at),
+        list[i].linked, seed, show_places(ours), show_places(its))
+      if #ours == 0 and its[1].line ~= 0 then
+        without[#without + 1] = list[i].linked
+      elseif #ours > 0 then
+        assert(#ours == #its, message)
+        with_line = with_line + 1
+        inlined = inlined + (#ours > 1 and 1 or 0)
+        for at, place in ipairs(ours) do
+          assert(same_place(place, its[at]), message)
+          if simple(its[at].file):sub(-#place.file) ~= place.file then
+            files_differ = files_differ + 1
+          end
+        end
+      end
+    end
+    other:close()
+    -- It has lines for what is between functions, too: those of the one before.
+    assert.same({}, functions_at(without))
+    assert(with_line > LINES / 3 and inlined > 0, "too few of the addresses have a line")
+    -- binutils before 2.41 names the unit's own file for some lines of its headers.
+    assert(files_differ <= with_line / 20, ("%d files of seed %d differ"):format(files_differ, seed))
+  end)
+end)
+
 -- --- crash ---
 
 local function is_number(text)

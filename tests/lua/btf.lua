@@ -20,8 +20,10 @@ Btf.__index = Btf
 
 local btf = {}
 
-function btf.new()
-  return setmetatable({ types = {}, strings = { "\0" }, size = 1, count = 0 }, Btf)
+--- base: what it goes on from, as a module's does from the kernel's.
+function btf.new(base)
+  local size, count = base and base.size or 0, base and base.count or 0
+  return setmetatable({ types = {}, strings = { "\0" }, size = size + 1, count = count }, Btf)
 end
 
 function Btf:text(name)

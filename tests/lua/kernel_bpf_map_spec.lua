@@ -69,3 +69,52 @@ describe("a BPF ring buffer", function()
     assert.matches("has records from 0x0000000000000000 to 0x0000000000000060", e.message, 1, true)
   end)
 end)
+
+describe("types that a struct btf brings", function()
+  local BTF, BASE, DATA_AT = MAP, MAP + 0x100, RING
+  local program_types = require "ktstr.kernel.program_types"
+  local fake, object
+
+  -- A struct "own" of one member, a u32 of the kernel's.
+  before_each(function()
+    local b = btf.new()
+    local char, u32, bool = b:int("char", 1, "signed"), b:int("unsigned int", 4), b:int("_Bool", 1, "bool")
+    b.index = u32
+    local void, name = b:pointer(0), b:array(char, 16)
+    local base = b:pointer(b.count + 2)
+    b:struct("btf", 64, { { "data", void, 0 }, { "base_btf", base, 64 }, { "data_size", u32, 128 },
+      { "start_id", u32, 160 }, { "name", name, 192 }, { "kernel_btf", bool, 320 } })
+    fake = fake_kernel.new()
+    fake.k._image.types = types.from_blob(b:blob())
+    local first = b.count + 1
+    local split = btf.new(b)
+    split:struct("own", 4, { { "member", u32, 0 } })
+    local blob = split:blob()
+    fake:put_string(DATA_AT, blob)
+    fake:put(BTF, "uint64_t", DATA_AT)
+    fake:put(BTF + 8, "uint64_t", BASE)
+    fake:put(BTF + 16, "uint32_t", #blob)
+    fake:put(BTF + 20, "uint32_t", first)
+    fake:put_string(BTF + 24, "module\0")
+    fake:put(BTF + 40, "uint8_t", 1)
+    object = fake.k:object("struct btf", BTF)
+  end)
+
+  it("go on from the kernel's", function()
+    local own = program_types(fake.k, object):get "struct own"
+    assert.equal("unsigned int", own:member("member").type.name)
+  end)
+
+  it("are refused where they go on from others", function()
+    for _, change in ipairs { { BTF + 20, "uint32_t", 3 }, { BASE + 8, "uint64_t", BTF } } do
+      local before = fake:peek(change[1], change[2])
+      fake:put(change[1], change[2], change[3])
+      local ok, e = pcall(program_types, fake.k, object)
+      assert.is_false(ok)
+      assert.is_true(errors.is(e, "unsupported"), tostring(e))
+      assert.matches("the types of 'module' go on from others than the kernel's", e.message, 1, true)
+      fake:put(change[1], change[2], before)
+    end
+    assert.equal(4, program_types(fake.k, object):get("struct own").size)
+  end)
+end)

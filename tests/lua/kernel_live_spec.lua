@@ -11,6 +11,8 @@ local MODULE, SECOND, PROGRAM = DIRECT + 0x1000, DIRECT + 0x2000, DIRECT + 0x300
 local TEXT, DATA, SECOND_TEXT, CODE = 0xffffffffc0000000ULL, 0xffffffffc0010000ULL, 0xffffffffc0020000ULL,
   0xffffffffc0030000ULL
 
+local DATA_OF_MODULE = DIRECT + 0x8000 -- where there is memory
+
 -- Members by name to where they are in a module and a program.
 local STATE, LIST, NAME, KALLSYMS, MEM = 0, 8, 24, 80, 96
 local START, END, PROGRAM_NAME, LNODE = 0, 8, 16, 48
@@ -160,6 +162,21 @@ describe("symbols that no image has", function()
     fake:thaw()
     fake:put_string(MODULE + 0x800 + 1, "began")
     assert.equal("began [six]", k:name(TEXT))
+  end)
+
+  it("and are per-CPU are not read as if they were the image's data that lies there", function()
+    k._area.start, k._area.size = IMAGE + 0x5000, 0x1000
+    put_module(SECOND, "two", { SECOND_TEXT }, { { "count", "d", IMAGE + 0x5100 } })
+    for _, place in ipairs { k:symbol "count", k:symbols("count")[1].address } do
+      refused("per-cpu", k.u32, k, place)
+    end
+    refused("per-cpu", k.var, k, "count", "unsigned int")
+    refused("per-cpu", k.set_var, k, "count", 1, "unsigned int")
+    fake:put(DATA_OF_MODULE, "uint32_t", 7)
+    put_module(SECOND, "two", { SECOND_TEXT }, { { "plain", "d", DATA_OF_MODULE } })
+    fake:thaw()
+    assert.equal(7, k:u32(k:symbol "plain"))
+    assert.equal(7, k:var("plain", "unsigned int"))
   end)
 
   it("of a module that is not there yet are left out", function()

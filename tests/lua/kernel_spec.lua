@@ -1,6 +1,9 @@
 -- vm.k over a kernel made by hand: symbols, globals, per-CPU memory, names, addresses.
+local address = require "ktstr.kernel.address"
+local btf = require "tests.lua.btf"
 local fake_kernel = require "tests.lua.fake_kernel"
 local errors = require "ktstr.errors"
+local types = require "ktstr.kernel.types"
 
 local DIRECT, IMAGE = fake_kernel.DIRECT, fake_kernel.IMAGE
 
@@ -128,13 +131,57 @@ describe("a global", function()
   end)
 
   it("is read by its name where the addresses of per-CPU memory are, too", function()
-    local place, image, area = k:symbol "some_int", fake.view.ranges[0], k._area
-    image.gpa, area.start, area.size = 0x50000, image.start, 0x3000
-    fake:put(DIRECT + 0x52060, "int32_t", -7)
+    k._area.start, k._area.size = IMAGE + 0x1000, 0x3000 -- init_task and some_int, but no per-CPU variable
+    fake:put(IMAGE + 0x2060, "int32_t", -7)
     assert.equal(-7, k:var("some_int", "int"))
     k:set_var("some_int", 9, "int")
-    assert.equal(9, fake:peek(DIRECT + 0x52060, "int32_t"))
-    refused("per-cpu", k.u32, k, place)
+    assert.equal(9, fake:peek(IMAGE + 0x2060, "int32_t"))
+    fake:put(IMAGE + 0x1000, "int32_t", 12)
+    assert.equal(12, k:var("init_task", "struct task").pid)
+    fake:put(IMAGE + 0x1088 + 8, "uint32_t", 44)
+    assert.equal(44, k:var("init_task", "struct task").pairs[1].a)
+  end)
+
+  it("is read there by its symbol's address, too, but not by one that a pointer holds", function()
+    local place, number = k:symbol "some_int", IMAGE + 0x2060
+    k._area.start, k._area.size = IMAGE + 0x1000, 0x3000
+    fake:put(number, "uint64_t", 0x1234567887654321ULL)
+    assert.equal(0x87654321, k:u32(place))
+    assert.equal(0x12345678, k:u32(k:symbols("some_int")[1].address + 4))
+    assert.equal(0x1234, k:u16(2 + place + 8 - 4))
+    assert.equal(0x1234567887654321ULL, k:u64(place))
+    assert.equal("\x21\x43\x65\x87", k:read(place, 4))
+    assert.equal("\x21\x43", k:string(place, 2))
+    assert.is_true(k:pointer(place) == 0x1234567887654321ULL)
+    assert.is_true(k:object("unsigned int", place):address_() == place)
+    assert.equal(0x87654321, k:u32(k:object("struct task", place - 8):address_() + 8))
+    k:write(place, "abcd")
+    assert.equal("abcd", k:read(place, 4))
+    for _, where in ipairs { number, address.new(number), k:object("unsigned int", number) } do
+      refused("per-cpu", k.u32, k, where)
+      refused("per-cpu", k.write, k, where, "abcd")
+    end
+
+    local task, other = k:object("struct task", k:symbol "init_task"), k:object("struct task", IMAGE + 0x1000)
+    assert.is_true(task == other and task:key_() == other:key_())
+    fake:put(IMAGE + 0x1008, "uint64_t", number) -- parent
+    fake:put(IMAGE + 0x1050, "uint64_t", number) -- stack
+    fake:put(IMAGE + 0x1000, "int32_t", 12)
+    assert.equal(12, task:get_ "pid")
+    assert.equal(12, task:member_("tasks"):container_of_("struct task", "tasks").pid)
+    assert.equal(12, task:cast_("struct node"):cast_("struct task").pid)
+    for _, reach in ipairs { "parent", "stack" } do
+      refused("per-cpu", k.u32, k, task[reach])
+    end
+    refused("per-cpu", function()
+      return task.parent.pid
+    end)
+    refused("per-cpu", function()
+      return other.pid
+    end)
+    fake:thaw()
+    assert.equal("abcd", k:read(place, 4))
+    refused("per-cpu", k.u32, k, number)
   end)
 
   it("that is a pointer leads to what it points to, and its name is in what goes wrong", function()
@@ -223,6 +270,11 @@ for _, zero_based in ipairs { false, true } do
         refused("per-cpu", k.read, k, first + offset, 8)
         refused("per-cpu", k.write, k, first + offset, "12345678")
       end
+      local e = refused("per-cpu", k.u64, k, k:symbol "runqueues")
+      assert.equal("k:per_cpu(pointer, cpu) gives one CPU's", e.hint)
+      refused("per-cpu", function()
+        return k:object("struct rq", k:symbol "runqueues").nr_running
+      end)
       fake:thaw()
       refused("per-cpu", k.u64, k, first + 8)
       if not zero_based then
@@ -284,6 +336,34 @@ describe("a name", function()
     refused("not-found", function()
       return k.types["struct twin#1"]
     end)
+  end)
+
+  it("of several types that ends in digits does, too", function()
+    local b = btf.new()
+    local u32 = b:int("unsigned int", 4)
+    b:struct("v2", 4, { { "left", u32, 0 } })
+    b:struct("v2", 8, { { "right", u32, 0 } })
+    local set = types.from_blob(b:blob())
+    for _, name in ipairs { "struct v2", "struct v2 *", "struct v2 [2]" } do
+      local e = refused("ambiguous", set.get, set, name)
+      assert.matches("2 types 'struct v2': struct v2#%d+ %(4 bytes: left%); struct v2#%d+ %(8", e.message)
+      refused("ambiguous", set.find, set, name)
+    end
+  end)
+
+  it("of no type is found to be none, but what is no name is refused", function()
+    local set = k._image.types
+    for _, name in ipairs { "struct tsk", "struct tsk *", "tsk", "const struct tsk **", "struct tsk [2]",
+      "struct", "struct pair x" } do
+      assert.is_nil(set:find(name))
+      refused("not-found", set.get, set, name)
+    end
+    for _, name in ipairs { "", "*", "struct pair [x]", "struct pair ]", "int (*)(void)", false } do
+      refused("invalid", set.find, set, name)
+    end
+    assert.equal("unsigned int", set:find("unsigned int").name)
+    assert.equal("void *", set:find("void *").name)
+    assert.equal("struct pair **", set:find(" struct  pair **").name)
   end)
 
   it("of no type raises, with the nearest", function()

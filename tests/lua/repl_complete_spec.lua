@@ -2,6 +2,7 @@
 local support = require "tests.lua.support"
 
 local _, load = support.library()
+local errors = load "ktstr.errors"
 local commands = load "ktstr.repl.commands"
 local complete = load "ktstr.repl.complete"
 local pure = load "ktstr.repl.pure"
@@ -160,7 +161,7 @@ describe("Tab offers", function()
       assert.same({}, names(line), line)
     end
     k._ready = function()
-      error "no symbols"
+      errors.raise("unsupported", "no symbols")
     end
     assert.same({}, names "k:symbol 'sc")
     assert.same({}, names "k:object('struct ta")

@@ -242,13 +242,15 @@ describe("bt", function()
   it("shows frames as crash does", function()
     k.backtrace = trace {
       frame(0, "schedule+0x10", { interrupted = true }), frame(1, "a+0x1", { guessed = true }),
-      frame(2, "b+0x2", { interrupted = true }), user = true, user_ip = k:symbol "_text",
+      frame(2, "b+0x2", { interrupted = true }), frame(3, "c+0x3", { traced = true }), user = true,
+      user_ip = k:symbol "_text",
     }
     assert.equals(table.concat({
       "PID: 3        TASK: " .. at(3) .. "  CPU: 0    COMMAND: \"a?[2J\"",
       " #0 [" .. hex(SP) .. "] schedule+0x10 at " .. hex(IP),
       " #1 [" .. hex(SP + 1) .. "] ? a+0x1 at " .. hex(IP + 1),
       " #2 [" .. hex(SP + 2) .. "] b+0x2 at " .. hex(IP + 2) .. "  (interrupted)",
+      " #3 [" .. hex(SP + 3) .. "] c+0x3 at " .. hex(IP + 3) .. "  (traced)",
       "    user mode at " .. hex(SP),
     }, "\n") .. "\n", (converse "bt 3"))
   end)

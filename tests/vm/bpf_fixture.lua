@@ -7,14 +7,14 @@ local host = require "ktstr.host"
 local bpf_fixture = {}
 
 local DIRECTORY = core.paths.guest .. "/bpf"
-local LOADER, BPFTOOL, SIMPLE = "ktstr-bpf-fixture", "bpftool", "scx_simple"
+local LOADER, BPFTOOL, SIMPLE, PLAIN = "ktstr-bpf-fixture", "bpftool", "scx_simple", "plain.bpf.o"
 local BOUND_S = 120 -- ends what hangs, no more
 local POLL_S = 0.1
 
 --- Why there is nothing to start here, or nil.
 ---@return string|nil
 function bpf_fixture.missing()
-  for _, name in ipairs { LOADER, BPFTOOL, SIMPLE } do
+  for _, name in ipairs { LOADER, BPFTOOL, SIMPLE, PLAIN } do
     if not files.is_file(DIRECTORY .. "/" .. name) then
       return ("%s/%s is not built: 'make bpf' builds it where 'scripts/setup bpf' finds a compiler"):format(
         DIRECTORY, name)
@@ -124,28 +124,77 @@ function Fixture:stop()
   return self.program:wait(BOUND_S)
 end
 
---- Why scx_simple does not run on this machine's kernel, or nil.
----@param vm ktstr.VM
----@return string|nil
-function bpf_fixture.no_simple(vm)
-  if not bpf_fixture.scheduler_state(vm) then
-    return "this kernel has no sched_ext"
-  elseif vm.release:match "^7%.2%." then
-    -- Its BTF has scx_bpf_create_dsq with the argument that the verifier adds, unlike other functions.
-    return "Debian's 7.2 takes no program that calls scx_bpf_create_dsq"
-  end
-  return nil
+-- Whether scx_simple runs on this machine's kernel, which has sched_ext. The argument that the verifier adds
+-- is none of a program's: a kernel whose types show it to programs, as those of Debian's 7.2 do, takes none
+-- that calls the function.
+local function takes_simple(vm)
+  return #vm.k:_types():function_type "scx_bpf_create_dsq":parameters() == 2
 end
 
---- Starts scx_simple and waits until it schedules.
+--- Why there is no scheduler to start on this machine, or nil.
 ---@param vm ktstr.VM
----@return ktstr.Program
-function bpf_fixture.start_simple(vm)
-  local program = vm:spawn { SIMPLE }
-  bpf_fixture.await(program, function()
-    return bpf_fixture.scheduler_state(vm) == "enabled" and program:stdout() ~= ""
-  end)
-  return program
+---@return string|nil
+function bpf_fixture.no_scheduler(vm)
+  if not bpf_fixture.scheduler_state(vm) then
+    return "this kernel has no sched_ext"
+  end
+  return bpf_fixture.missing()
+end
+
+---@class tests.Scheduler scx_simple; plain where a kernel does not take that
+---@field vm ktstr.VM
+---@field name string as sched_ext has it
+---@field queues integer how many it has made
+---@field program ktstr.Program|nil that has loaded it, and ends with it
+local Scheduler = {}
+Scheduler.__index = Scheduler
+
+local function bpftool(vm, ...)
+  local result = vm:exec { BPFTOOL, ... }
+  if result.status ~= 0 then
+    error(("bpftool: status %s\n%s%s"):format(tostring(result.status), result.stdout, result.stderr), 3)
+  end
+end
+
+--- Starts a scheduler and waits until it schedules.
+---@param vm ktstr.VM
+---@return tests.Scheduler
+function bpf_fixture.start_scheduler(vm)
+  local self = setmetatable({ vm = vm, name = "plain", queues = 0 }, Scheduler)
+  if takes_simple(vm) then
+    self.name, self.queues, self.program = "simple", 1, vm:spawn { SIMPLE }
+    bpf_fixture.await(self.program, function()
+      return bpf_fixture.scheduler_state(vm) == "enabled" and self.program:stdout() ~= ""
+    end)
+  else
+    vm:put(DIRECTORY .. "/" .. PLAIN, "/tmp/" .. PLAIN)
+    bpftool(vm, "struct_ops", "register", "/tmp/" .. PLAIN) -- returns when it schedules
+  end
+  return self
+end
+
+--- Ends it, and waits until it is gone.
+---@return ktstr.ExecResult|nil what its program said
+function Scheduler:stop()
+  if self.stopped then
+    return
+  end
+  self.stopped = true
+  local result
+  if self.program then
+    self.program:kill "TERM"
+    result = self.program:wait(BOUND_S)
+  else
+    bpftool(self.vm, "struct_ops", "unregister", "name", self.name)
+  end
+  local deadline = host.now() + BOUND_S
+  while bpf_fixture.scheduler_state(self.vm) ~= "disabled" do
+    if host.now() > deadline then
+      error(("scheduler '%s' does not end"):format(self.name), 2)
+    end
+    self.vm:sleep(POLL_S)
+  end
+  return result
 end
 
 --- sched_ext's state ("enabled", "disabled", ...); nil in a kernel that has none.

@@ -23,14 +23,12 @@ function recorded.origin(k)
   if not k._percpu_known then
     percpu.measure(k)
   end
-  local view = ffi.new "struct view"
-  ffi.copy(view, k._view, ffi.sizeof(view))
   return {
     image = k._image,
     topology = k._vm.topology,
     release = k._vm.release,
-    view = view,
     area = { start = k._area.start + 0ULL, size = k._area.size + 0ULL },
+    static_area = { start = k._static_area.start + 0ULL, size = k._static_area.size + 0ULL },
     percpu = k._percpu,
     is_whole = k._percpu_known,
   }
@@ -79,8 +77,8 @@ function recorded.new(origin, record, regs, holder)
   C.record_open_view(record, view)
   local k = new(view, origin, regs)
   k._holder = holder
-  k._ranges_of = origin.view
   k._area.start, k._area.size = origin.area.start, origin.area.size
+  k._static_area.start, k._static_area.size = origin.static_area.start, origin.static_area.size
   k._percpu, k._percpu_known = origin.percpu, true
   k.task = task_by_pid
   return k

@@ -310,8 +310,6 @@ local function find_symbol(cursor, name)
   error(found, 0)
 end
 
-local SCALARS = { int = true, enum = true, float = true, pointer = true }
-
 local function begin(cursor, name, type_name)
   local k = cursor.k
   local symbol = find_symbol(cursor, name)
@@ -323,9 +321,6 @@ local function begin(cursor, name, type_name)
   end
   cursor.percpu = percpu.is_symbol(k, symbol)
   cursor.is_variable = cursor.percpu
-  if not cursor.percpu and SCALARS[type.kind] then
-    place = percpu.scalar_place(k, place)
-  end
   cursor.type, cursor.bits, cursor.field_bits = type, 0, 0
   cursor:go { kind = "AT", a = place }
 end

@@ -11,9 +11,6 @@ local load = memory.load
 
 local access = {}
 
--- By set of types: "struct rq" and a member's path to what was found.
-local offsets = setmetatable({}, { __mode = "k" })
-
 --- The types of a kernel.
 ---@param k ktstr.Kernel
 ---@return ktstr.TypeSet
@@ -26,7 +23,7 @@ end
 ---@param type string|ktstr.Type
 ---@return ktstr.Type
 function access.type(k, type)
-  return values.resolve_type(access.types(k), type)
+  return values.resolve_type(access.types(k), type, k)
 end
 
 ---@param k ktstr.Kernel
@@ -36,13 +33,13 @@ function access.has_type(k, type)
   return access.types(k):find(type) ~= nil
 end
 
--- Kept: a member is looked for by its name in C.
+-- Kept, with the type: a member is looked for by its name in C.
 local function found_once(k, type, path, find)
   type = access.type(k, type)
-  local known = offsets[type]
+  local known = type.offsets
   if not known then
     known = {}
-    offsets[type] = known
+    type.offsets = known
   end
   if known[path] == nil then
     known[path] = find(type, path)
@@ -223,13 +220,18 @@ function access.has_symbol(k, name)
   return k:_image_symbol(name) ~= nil
 end
 
---- The struct that is a global.
+-- As access.memory(), for what is found by its name: see memory.slot().
+local function named_memory(k)
+  local void = values.handle(access.types(k):get "void", "plain")
+  return Object(1, k._slot + 1, void, memory.generation(k._slot), memory.origin "memory")
+end
+
+--- A global of 8 bytes, whatever it is.
 ---@param k ktstr.Kernel
 ---@param name string
----@param type string
----@return ktstr.Object
-function access.variable(k, name, type)
-  return access.object(k, type, access.symbol(k, name))
+---@return ffi.cdata* uint64_t
+function access.global_word(k, name)
+  return load.word(named_memory(k), nil, access.symbol(k, name))
 end
 
 --- The struct that a global points to.
@@ -238,7 +240,7 @@ end
 ---@param type string of the struct
 ---@return ktstr.Object
 function access.pointed(k, name, type)
-  return access.object(k, type, access.word(access.memory(k), access.symbol(k, name)))
+  return access.object(k, type, access.global_word(k, name))
 end
 
 --- A global of 4 bytes; nil when there is none of that name.
@@ -246,7 +248,7 @@ end
 ---@param name string
 ---@return integer|nil
 function access.global_u32(k, name)
-  return access.has_symbol(k, name) and access.u32(access.memory(k), access.symbol(k, name)) or nil
+  return access.has_symbol(k, name) and load.u32(named_memory(k), nil, access.symbol(k, name)) or nil
 end
 
 --- One CPU's part of what a per-CPU pointer or symbol stands for, as uint64_t.

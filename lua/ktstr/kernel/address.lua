@@ -12,7 +12,9 @@ local cast, istype = ffi.cast, ffi.istype
 --- of its own: so they have no names, and busted, which takes equal texts for one type, sees different ones.
 address.unique = tostring(address)
 
-local Address = ffi.typeof(("struct { uint64_t value_; } /* %s */"):format(address.unique))
+-- named_: 1 of a symbol's, and of what was counted from there: such an address is meant as it is, see
+-- memory.slot().
+local Address = ffi.typeof(("struct { uint64_t value_; uint32_t named_; } /* %s */"):format(address.unique))
 
 -- The ctype of objects, whose address is in place_; kernel/memory.lua says it.
 local Object
@@ -30,6 +32,19 @@ local methods = {}
 ---@return ktstr.Address
 function address.new(value)
   return Address(value)
+end
+
+--- Likewise, of a symbol.
+---@param value ffi.cdata* uint64_t
+---@return ktstr.Address
+function address.of_symbol(value)
+  return Address(value, 1)
+end
+
+---@param value ktstr.Address
+---@return integer 1 of a symbol's; 0
+function address.named(value)
+  return value.named_
 end
 
 ---@param value any
@@ -129,7 +144,7 @@ end
 --- never the same.
 function address.equal(a, b)
   if istype(Object, a) and istype(Object, b) then
-    return a.place_ == b.place_ and a.machine_ == b.machine_
+    return a.place_ == b.place_ and bit.bor(a.machine_, 1) == bit.bor(b.machine_, 1)
   end
   return address.is_place(a) and address.is_place(b) and address.raw(a) == address.raw(b)
 end
@@ -158,9 +173,9 @@ end
 
 local function add(a, b)
   if istype(Address, a) then
-    return Address(a.value_ + distance(b))
+    return Address(a.value_ + distance(b), a.named_)
   end
-  return Address(b.value_ + distance(a))
+  return Address(b.value_ + distance(a), b.named_)
 end
 
 --- Of objects: only among themselves and from addresses, since nobody could tell whether obj - 8 means bytes.
@@ -175,7 +190,7 @@ end
 -- Two addresses: the bytes between them. An address and a number: another address.
 local function subtract(a, b)
   if istype(Address, a) and is_distance(b) then
-    return Address(a.value_ - distance(b))
+    return Address(a.value_ - distance(b), a.named_)
   end
   return address.difference(a, b)
 end

@@ -8,7 +8,10 @@ local address = require "ktstr.kernel.address"
 local c = require "ktstr.kernel.c"
 local current = require "ktstr.kernel.current"
 local errors = require "ktstr.errors"
+local lines = require "ktstr.kernel.lines"
+local memory = require "ktstr.kernel.memory"
 local modules = require "ktstr.kernel.modules"
+local traced = require "ktstr.kernel.traced"
 
 local C = ffi.C
 local has_flag = bit.band
@@ -33,6 +36,8 @@ local Result = ffi.typeof "struct unwind_result"
 ---@field regs ktstr.Address|nil of the struct pt_regs, when it was interrupted here
 ---@field interrupted boolean by an interrupt or an exception; false: it called the frame before
 ---@field guessed boolean by the frame pointer: no unwind table covers what it called
+---@field traced boolean tracing (a function graph, a return probe) sees what it called return, before it does
+---@field source ktstr.SourceLine|nil where a vmlinux with DWARF is to be had (k:line); of a call the call's
 
 ---@class ktstr.Backtrace : ktstr.Frame[] the innermost first; tostring() is a line for each
 ---@field task ktstr.Object|nil whose stack it is; nil: a CPU's that the kernel does not know yet
@@ -108,8 +113,8 @@ end
 local function text_of(k, module)
   local base, size
   if access.has(k, "struct module", "mem") then
-    local memory = module.mem[0] -- MOD_TEXT
-    base, size = memory.base, memory.size
+    local text = module.mem[0] -- MOD_TEXT
+    base, size = text.base, text.size
   else
     base, size = module.core_layout.base, module.core_layout.text_size
   end
@@ -118,7 +123,7 @@ end
 
 -- A module's own table; nil: no module's code is there, or it has none.
 local function module_table(k, at)
-  if not access.has(k, "struct module", "arch.num_orcs") then
+  if not access.has_type(k, "struct module") or not access.has(k, "struct module", "arch.num_orcs") then
     return nil
   end
   for module in modules.modules(k) do
@@ -143,8 +148,8 @@ local function uncovered(result)
   return result["end"] == C.UNWIND_NO_TABLE and result.at or nil
 end
 
--- stacks: NULL for any.
-local function run(k, start, stacks)
+-- stacks: NULL for any. task: whose calls they are, as far as that is known.
+local function run(k, start, stacks, task)
   local known = {}
   local own = image_table(k)
   if own then
@@ -152,12 +157,14 @@ local function run(k, start, stacks)
   end
   local result = Result()
   local tried = {}
+  local trampolines, trampoline_count, returns, return_count = traced.returns(k, task)
   while true do
     local tables = Tables(#known + 1)
     for i, one in ipairs(known) do
       tables[i - 1].orc, tables[i - 1].slide = one.orc, one.slide
     end
-    local unwind = Unwind(k._view, tables, #known, stacks and 1 or 0, stacks)
+    local unwind = Unwind(k._view, tables, #known, stacks and 1 or 0, stacks, trampolines, returns,
+      trampoline_count, return_count)
     C.unwind_stack(unwind, start, result)
     -- Modules' tables are read when they are first needed: most backtraces need none.
     local at = uncovered(result)
@@ -202,7 +209,14 @@ local function frame_of(k, raw)
     regs = optional(raw.regs),
     interrupted = not is_return,
     guessed = has_flag(raw.flags, C.UNWIND_GUESSED) ~= 0,
+    traced = has_flag(raw.flags, C.UNWIND_TRACED) ~= 0,
   }
+end
+
+-- Of a call the address within it: the next instruction may be another line's.
+local function code_of(frame)
+  local at = address.raw(frame.address)
+  return frame.interrupted and at or at - 1
 end
 
 local Backtrace = {}
@@ -214,17 +228,20 @@ local function head(self)
 end
 
 function Backtrace:__tostring()
-  local lines = { head(self) }
+  local shown = { head(self) }
   for i, frame in ipairs(self) do
-    lines[#lines + 1] = ("%3d  %s  %s%s%s"):format(i, tostring(frame.address), frame.guessed and "? " or "",
-      frame.name, frame.interrupted and i > 1 and "  (interrupted)" or "")
+    shown[#shown + 1] = ("%3d  %s  %s%s%s"):format(i, tostring(frame.address), frame.guessed and "? " or "",
+      frame.name, frame.interrupted and i > 1 and "  (interrupted)" or frame.traced and "  (traced)" or "")
+    for _, line in ipairs(lines.text(frame.source)) do
+      shown[#shown + 1] = "       " .. line
+    end
   end
   if self.user then
-    lines[#lines + 1] = "     user mode" .. (self.user_ip and " at " .. tostring(self.user_ip) or "")
+    shown[#shown + 1] = "     user mode" .. (self.user_ip and " at " .. tostring(self.user_ip) or "")
   elseif not self.whole then
-    lines[#lines + 1] = "     ends here: " .. self.ending
+    shown[#shown + 1] = "     ends here: " .. self.ending
   end
-  return table.concat(lines, "\n")
+  return table.concat(shown, "\n")
 end
 
 local function backtrace_of(k, result, fields)
@@ -232,8 +249,9 @@ local function backtrace_of(k, result, fields)
   if fields.task then
     fields.pid, fields.comm = fields.task.pid, fields.task.comm
   end
+  local frame_type = lines.late(k, code_of)
   for i = 0, result.count - 1 do
-    fields[i + 1] = frame_of(k, result.frames[i])
+    fields[i + 1] = setmetatable(frame_of(k, result.frames[i]), frame_type)
   end
   fields.user = ending == C.UNWIND_USER
   fields.whole = fields.user or ending == C.UNWIND_BOTTOM
@@ -248,6 +266,13 @@ end
 
 -- --- where it begins ---
 
+-- Whether a function of the image begins there. Tables say nothing about the first instruction of thunks.
+local function is_first(k, ip)
+  local place = ip - k._view.slide
+  local symbol = k:_ready().symbols:at(place)
+  return symbol ~= nil and symbol.address == place
+end
+
 local function cpu_start(k, cpu)
   local regs = k._vm:regs(cpu)
   return Start {
@@ -255,6 +280,7 @@ local function cpu_start(k, cpu)
     ax = regs.rax, dx = regs.rdx, di = regs.rdi, r10 = regs.r10, r13 = regs.r13,
     has_all = true,
     user = has_flag(regs.cs.selector, USER_MODE) == USER_MODE,
+    entered = is_first(k, regs.rip),
   }
 end
 
@@ -290,8 +316,9 @@ local function sleeping_start(k, task)
 end
 
 local function of_cpu(k, cpu)
-  local ok, task = pcall(current.task, k, cpu)
-  return backtrace_of(k, run(k, cpu_start(k, cpu)), { cpu = cpu, task = ok and task or nil })
+  local ok, task = memory.try(current.task, k, cpu)
+  task = ok and task or nil
+  return backtrace_of(k, run(k, cpu_start(k, cpu), nil, task), { cpu = cpu, task = task })
 end
 
 -- Whether the walk came by this stack. A CPU that is between two tasks is still the one's, on the other's.
@@ -313,12 +340,12 @@ local function of_task(k, task)
   if task.on_cpu ~= 0 then
     local cpu = k:task_cpu(task)
     local start = cpu_start(k, cpu)
-    local result = run(k, start)
+    local result = run(k, start, nil, task)
     if (start.user and current.task(k, cpu) == task) or came_by(result, stack) then
       return backtrace_of(k, result, { cpu = cpu, task = task })
     end
   end
-  return backtrace_of(k, run(k, sleeping_start(k, task), stack), { task = task })
+  return backtrace_of(k, run(k, sleeping_start(k, task), stack, task), { task = task })
 end
 
 --- The calls that a task or a CPU is in, the innermost first. A CPU, and so a task that runs, is asked for

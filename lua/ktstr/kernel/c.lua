@@ -220,6 +220,7 @@ enum unwind_flags {
 	UNWIND_RETURN = 1 << 0,
 	UNWIND_SIGNAL = 1 << 1,
 	UNWIND_GUESSED = 1 << 2,
+	UNWIND_TRACED = 1 << 3,
 };
 struct unwind_frame {
 	u64 address;
@@ -238,6 +239,10 @@ enum unwind_end {
 	UNWIND_NO_STACK,
 	UNWIND_UNMAPPED,
 	UNWIND_LOOP,
+	UNWIND_REPLACED,
+};
+struct unwind_return {
+	u64 at, address;
 };
 struct unwind_start {
 	u64 ip, sp, bp;
@@ -245,6 +250,7 @@ struct unwind_start {
 	bool has_all;
 	bool user;
 	bool returns;
+	bool entered;
 };
 struct unwind {
 	const struct view *view;
@@ -252,6 +258,9 @@ struct unwind {
 	u32 table_count;
 	u32 stack_count;
 	const struct unwind_stack *stacks;
+	const u64 *trampolines;
+	const struct unwind_return *returns;
+	u32 trampoline_count, return_count;
 };
 struct unwind_result {
 	u32 count;
@@ -405,6 +414,20 @@ struct error *op_request_open(const void *payload, size_t size, struct op_reques
 bool op_request_next(struct op_request *r, struct op_entry *ret);
 ]],
 
+  ["kernel/lines.h"] = [[
+enum { LINE_PLACES = 32 };
+struct line_place {
+	const char *function;
+	const char *file;
+	u32 line;
+	u32 column;
+};
+struct lines;
+struct error *lines_open(const char *path, const void *build_id, size_t build_id_size, struct lines **ret);
+void lines_close(struct lines *l);
+struct error *lines_find(struct lines *l, u64 address, struct line_place *places, u32 *count);
+]],
+
   ["coordinator/monitor.h"] = [[
 struct monitor_step {
 	u64 offset;
@@ -543,8 +566,8 @@ const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
   "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h",
-  "kernel/vmcore_file.h", "capture/record.h", "capture/plan.h", "coordinator/monitor.h", "tlv/wire.h",
-  "kernel/pid.h", "kernel/ops.h", "tlv/codec.h", "kernel/op_request.h" }
+  "kernel/lines.h", "kernel/vmcore_file.h", "capture/record.h", "capture/plan.h", "coordinator/monitor.h",
+  "tlv/wire.h", "kernel/pid.h", "kernel/ops.h", "tlv/codec.h", "kernel/op_request.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then

@@ -8,7 +8,7 @@ local clocks = {}
 ---@param k ktstr.Kernel
 ---@return integer
 function clocks.jiffies(k)
-  return access.number(access.word(access.memory(k), access.symbol(k, "jiffies_64")))
+  return access.number(access.global_word(k, "jiffies_64"))
 end
 
 local SEQUENCE = "seqcount_raw_spinlock_t"

@@ -4,6 +4,7 @@ local access = require "ktstr.kernel.access"
 local address = require "ktstr.kernel.address"
 local c = require "ktstr.kernel.c"
 local errors = require "ktstr.errors"
+local lines = require "ktstr.kernel.lines"
 
 local C = ffi.C
 
@@ -35,19 +36,26 @@ end
 ---@field memory ktstr.Address|nil the address of a rip-relative operand
 ---@field name string|nil of where the instruction lies: "schedule+0x1c"
 ---@field comment string|nil the name of its target or operand
+---@field source ktstr.SourceLine|nil where a vmlinux with DWARF is to be had (k:line)
 
----@class ktstr.Disassembly : ktstr.Instruction[] tostring() is a line for each
+---@class ktstr.Disassembly : ktstr.Instruction[] tostring() is a line for each, after the source line that
+--- it is of where that is another than before
 local Disassembly = {}
 Disassembly.__index = Disassembly
 
 function Disassembly:__tostring()
-  local lines = {}
-  for i, one in ipairs(self) do
+  local shown, last = {}, nil
+  for _, one in ipairs(self) do
+    local source = one.source and tostring(one.source)
+    if source and source ~= last then
+      shown[#shown + 1] = source
+    end
+    last = source or last
     local place = one.name and ("<%s>"):format(one.name) or ""
-    lines[i] = ("%s %s:  %s%s"):format(tostring(one.address), place, one.text,
+    shown[#shown + 1] = ("%s %s:  %s%s"):format(tostring(one.address), place, one.text,
       one.comment and ("  <%s>"):format(one.comment) or "")
   end
-  return table.concat(lines, "\n")
+  return table.concat(shown, "\n")
 end
 
 local function place_of(k, raw)
@@ -55,6 +63,10 @@ local function place_of(k, raw)
     return nil
   end
   return address.new(raw), k:name(address.new(raw))
+end
+
+local function code_of(one)
+  return address.raw(one.address)
 end
 
 local function instruction(k, raw)
@@ -88,7 +100,8 @@ local function code_at(k, at, size)
 end
 
 --- Instructions from an address on, as the guest has them in memory now: kernels change their own code.
---- Raises "unmapped", "not-found" and "ambiguous" for a name, "unsupported" where libcapstone is missing.
+--- Raises "unmapped", "not-found" and "ambiguous" for a name, "invalid" and "stale" for an object,
+--- "unsupported" where libcapstone is missing.
 ---@param k ktstr.Kernel
 ---@param where string|ktstr.Address|ktstr.Object|number a function's name, or an address
 ---@param count integer|nil instructions; nil: 10
@@ -99,12 +112,12 @@ function disasm.disassemble(k, where, count)
     errors.raise("invalid", ("k:disassemble gives 1 to %d instructions, not %s"):format(MOST,
       tostring(count)))
   end
-  local at = type(where) == "string" and access.symbol(k, where) or address.raw(where)
+  local at = type(where) == "string" and access.symbol(k, where) or access.place(k, where)
   local bytes = code_at(k, at, count * LONGEST)
   local raw = ffi.new("struct instruction[?]", count)
-  local list = {}
+  local list, instruction_type = {}, lines.late(k, code_of)
   for i = 1, C.disassembler_run(open(), bytes, #bytes, at, raw, count) do
-    list[i] = instruction(k, raw[i - 1])
+    list[i] = setmetatable(instruction(k, raw[i - 1]), instruction_type)
   end
   return setmetatable(list, Disassembly)
 end

@@ -261,14 +261,29 @@ local function store(entry, one)
     trim(entry:match "^(.*)/")
   end)
   if not ok then
-    pcall(files.remove, temporary)
+    try(files.remove, temporary)
     warn(entry, "the kernel's symbols and types are not kept for the next run: %s", tostring(e))
   end
 end
 
 -- --- by kernel ---
 
-local images = {}
+-- By hash: those that some machine's kernel uses, and the last few, for the next machine.
+local images, recent = setmetatable({}, { __mode = "v" }), {}
+local RECENT = 4
+
+local function keep(hash, one)
+  images[hash] = one
+  for i, other in ipairs(recent) do
+    if other == one then
+      table.remove(recent, i)
+      break
+    end
+  end
+  table.insert(recent, 1, one)
+  recent[RECENT + 1] = nil
+  return one
+end
 
 --- The symbols and types of a kernel image.
 ---@param path string
@@ -288,9 +303,8 @@ function image.open(path, hash)
       end
     end
     one.path = path
-    images[hash] = one
   end
-  return one
+  return keep(hash, one)
 end
 
 -- What the kernel's file was when the machine was booted; nil when nobody noted that.
@@ -337,8 +351,7 @@ function image.of(vm)
   local one = kept(hash)
   if one then
     one.path = path
-    images[hash] = one
-    return one
+    return keep(hash, one)
   end
   if not files.is_file(path) then
     errors.raise("not-found", ("the saved machine's kernel, %s, is not there any more, and its symbols and "

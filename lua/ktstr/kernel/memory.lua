@@ -21,7 +21,7 @@ jit.opt.start "loopunroll=60"
 
 -- The one ctype of all objects of all machines. A kernel's own names come after these: none ends in '_'.
 --   place_       the address
---   machine_     which machine's, see memory.join()
+--   machine_     which machine's, see memory.join() and memory.slot()
 --   handle_      which type, see kernel/types.lua
 --   generation_  the freeze that it was made in; 0: none, it was made while the machine ran
 --   origin_      where it was found, see memory.origin()
@@ -41,15 +41,44 @@ local Area = ffi.typeof "struct { uint64_t start, size; }"
 local kernels = setmetatable({}, { __mode = "v" })
 local views = setmetatable({}, { __mode = "v" })
 local areas = setmetatable({}, { __mode = "v" })
-local machines = 0
+local slots = 0
 
---- Takes a kernel in; objects find it by the number that it gets.
----@param k table gets _view (struct view *), _slot, _area (where per-CPU addresses lie)
+--- Takes a kernel in; objects find it by the number that it gets, an even one, or by the next.
+---@param k table gets _view (struct view *), _slot, _area (where per-CPU addresses lie), _static_area (where
+---  those of the variables do)
 ---@param view ffi.cdata* struct view *, which lives as long as k
 function memory.join(k, view)
-  machines = machines + 1
-  k._slot, k._view, k._area = machines, view, Area(0, 0)
-  kernels[machines], views[machines], areas[machines] = k, view, k._area
+  slots = slots + 2
+  k._slot, k._view, k._area, k._static_area = slots, view, Area(0, 0), Area(0, 0)
+  for slot = slots, slots + 1 do
+    kernels[slot], views[slot] = k, view
+  end
+  areas[slots], areas[slots + 1] = k._area, k._static_area
+end
+
+--- The number for an object at an address that a script gives. From 7.x on the addresses of allocated per-CPU
+--- memory are those of the image's first zeroed data, too. What was found by its symbol is that data, and has
+--- the odd number: only per-CPU variables cannot be read there. What its pointers lead to has the even one.
+---@param slot integer k._slot
+---@param where any
+---@return integer
+function memory.slot(slot, where)
+  if address.is(where) then
+    return slot + address.named(where)
+  elseif ffi.istype(Object, where) then
+    return slot + bit.band(where.machine_, 1)
+  end
+  return slot
+end
+
+--- The number for what a pointer leads to that is in an object of that number.
+---@param slot integer
+---@return integer
+function memory.pointed_slot(slot)
+  if bit.band(slot, 1) ~= 0 then
+    return slot - 1
+  end
+  return slot
 end
 
 --- The kernel that an object is of; nil when it has gone.
@@ -83,9 +112,16 @@ end
 
 -- --- what cannot be read ---
 
-local function raise_ended()
-  errors.raise("ended", "the machine has ended, and its memory with it")
+--- Raises "ended", with how that came where the machine's handle is still there.
+---@param slot integer
+function memory.raise_ended(slot)
+  local k = kernels[slot]
+  local e = k and k._vm._ended_error and k._vm:_ended_error "asked for its memory"
+    or errors.new("ended", "the machine has ended, and its memory with it")
+  e.code = "ended" -- also when its time was up, which is no failure of who looks
+  error(e, 0)
 end
+local raise_ended = memory.raise_ended
 
 --- The generation that what is made now belongs to. Raises "ended".
 ---@param slot integer
@@ -93,7 +129,7 @@ end
 function memory.generation(slot)
   local view = views[slot]
   if not view then
-    return raise_ended()
+    return raise_ended(slot)
   end
   if view.frozen ~= 0 then
     return view.generation
@@ -137,7 +173,7 @@ end
 local function check(self, d, a)
   local view = views[self.machine_]
   if not view or view.memory == nil then
-    raise_ended()
+    raise_ended(self.machine_)
   end
   if self.generation_ ~= 0 and self.generation_ ~= view.generation then
     raise_stale(name_of(self, d))
@@ -160,7 +196,7 @@ end
 function memory.place(slot, value)
   if ffi.istype(Object, value) then
     local view = views[slot]
-    if value.machine_ ~= slot then
+    if memory.pointed_slot(value.machine_) ~= slot then
       errors.raise("invalid", name_of(value) .. ": the object is of another machine")
     elseif value.generation_ ~= 0 and view and value.generation_ ~= view.generation then
       raise_stale(name_of(value))
@@ -189,6 +225,9 @@ local SMALL = 0x1000000ULL
 local function fail(err, self, d, a)
   local ok, e = pcall(c.check, err)
   assert(not ok)
+  if errors.is(e, "ended") then
+    raise_ended(self.machine_)
+  end
   if errors.is(e, "unmapped") or errors.is(e, "invalid") then
     e.message = ("%s: %s"):format(name_of(self, d), e.message)
     if errors.is(e, "unmapped") and a < SMALL then

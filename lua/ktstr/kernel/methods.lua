@@ -43,6 +43,7 @@ local methods = {}
 ---@field dmesg fun(self): string
 ---@field printk_records fun(self): fun(): ktstr.PrintkRecord|nil
 ---@field modules fun(self): fun(): ktstr.Object|nil
+---@field line fun(self, where): ktstr.SourceLine|nil, string|nil
 ---@field bpf_maps fun(self): fun(): ktstr.BpfMap|nil
 ---@field bpf_map fun(self, name: string|integer): ktstr.BpfMap
 ---@field bpf_progs fun(self): fun(): ktstr.BpfProg|nil
@@ -71,6 +72,7 @@ local modules = {
   modules = { "modules" },
   backtrace = { "backtrace" },
   disasm = { "disassemble" },
+  lines = { "line" },
   bpf = { "bpf_maps", "bpf_map", "bpf_progs" },
   scx = { "scx_state", "scx_schedulers", "scx_events", "dsqs", "dsq_tasks", "scx_task_state" },
 }

@@ -19,7 +19,7 @@ end
 local function tick_stopped(types)
   local tick = types:find "struct tick_sched"
   local field = { name = "tick_stopped", per_cpu = "tick_cpu_sched", path = "tick_stopped", scope = "cpu" }
-  if tick and not pcall(tick.member, tick, "tick_stopped") then
+  if tick and not tick:find_member "tick_stopped" then
     field.path, field.bit = "flags", TICK_STOPPED_BIT
   end
   return field
@@ -102,7 +102,7 @@ end
 local function event_place(types)
   local scheduler = types:find "struct scx_sched"
   for _, path in ipairs(scheduler and { "pcpu.event_stats", "event_stats_cpu" } or {}) do
-    if pcall(scheduler.member, scheduler, (path:match "^%w+[%w_]*")) then
+    if scheduler:find_member(path:match "^%w+[%w_]*") then
       return { var = "scx_root", type = "struct scx_sched *", path = path .. "." }
     end
   end

@@ -23,8 +23,12 @@ local methods = {}
 --- The methods by name: other parts may add some.
 object.methods = methods
 
+local function handle_of(self)
+  return handles[self.handle_] or memory.raise_ended(self.machine_)
+end
+
 local function type_of(self)
-  return handles[self.handle_].type
+  return handle_of(self).type
 end
 
 local function chain_of(self)
@@ -38,7 +42,7 @@ local function raise_no_member(self, name)
   local type = type_of(self)
   if not type:has_members() then
     local hint
-    if type.kind == "array" or handles[self.handle_].pointed then
+    if type.kind == "array" or handle_of(self).pointed then
       hint = "obj[0] is the first of what is there"
     end
     errors.raise("not-found", ("%s is of type %s, which has no members, and so no '%s'"):format(
@@ -49,7 +53,7 @@ end
 
 -- The descriptor of a member, made and kept. Raises "not-found" with the names that there are.
 local function resolve(self, name)
-  local handle = handles[self.handle_]
+  local handle = handle_of(self)
   if handle.percpu then
     memory.raise_percpu(self.place_, chain_of(self))
   end
@@ -74,10 +78,11 @@ end
 local function element_of(self, i)
   local e = elements[self.handle_]
   if e == nil then
+    handle_of(self)
     e = values.describe_elements(self.handle_)
   end
   if not e then
-    local handle = handles[self.handle_]
+    local handle = handle_of(self)
     if handle.percpu then
       memory.raise_percpu(self.place_, chain_of(self))
     end
@@ -212,12 +217,9 @@ function methods:has_(path)
       end
       type = type:target()
     else
-      local ok, member = pcall(type.member, type, step)
-      if not ok then
-        if errors.is(member, "not-found") then
-          return false
-        end
-        error(member, 0)
+      local member = type:find_member(step)
+      if not member then
+        return false
       end
       type = member.type
     end
@@ -229,6 +231,9 @@ end
 
 ---@return ktstr.Address
 function methods:address_()
+  if bit.band(self.machine_, 1) ~= 0 then
+    return address.of_symbol(self.place_)
+  end
   return address.new(self.place_)
 end
 
@@ -251,7 +256,7 @@ end
 ---@param type string|ktstr.Type
 ---@return ktstr.Object
 function methods:cast_(type)
-  local wanted = values.resolve_type(set_of(self), type)
+  local wanted = values.resolve_type(set_of(self), type, memory.kernel(self))
   return Object(self.place_, self.machine_, values.handle(wanted, "pointed"), self.generation_, self.origin_)
 end
 
@@ -273,8 +278,8 @@ function object.offset(type, path)
   return offset, member
 end
 
-local function new_container(set, type, path)
-  local outer = values.resolve_type(set, type)
+local function new_container(k, set, type, path)
+  local outer = values.resolve_type(set, type, k)
   local offset, member = object.offset(outer, path)
   if member and member.bits > 0 then
     errors.raise("invalid", ("%s.%s is a bit-field, which has no address"):format(outer.name, path))
@@ -297,7 +302,7 @@ end
 function methods:container_of_(type, path)
   local set = set_of(self)
   local of_type = set.containers[type]
-  local one = of_type and of_type[path] or new_container(set, type, path)
+  local one = of_type and of_type[path] or new_container(memory.kernel(self), set, type, path)
   if self.place_ == 0ULL then
     errors.raise("null", ("%s is NULL, so it is in no %s"):format(chain_of(self), one.name),
       "compare it with k.null before it is followed")

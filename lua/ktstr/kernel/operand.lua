@@ -252,9 +252,6 @@ function operand.resolve(k, entry)
   local kind, own = kind_of(entry, one.what)
   one.entry, one.is_bytes, one.is_signed = entry, kind.is_bytes, kind.is_signed
   one.size = kind.is_bytes and byte_count(entry, own) or kind.size
-  if one.is_global and #one.steps == 0 and not one.is_bytes then
-    one.start = percpu.scalar_place(k, one.start)
-  end
   if entry.op ~= "read" and not one.is_bytes then
     one.value = to_word(entry.value, one.size)
   end

@@ -44,32 +44,12 @@ function percpu.measure(k)
   k._percpu = { first = first.address, last = last.address, moves = first.moves }
   k._area.start = first.moves and first.address + k._view.slide or first.address
   k._area.size = last.address - first.address
+  k._static_area.start, k._static_area.size = k._area.start, k._area.size
   local ok, size = memory.try(chunk_size, k)
   if ok and size and size > 0 and size < 2 ^ 32 then
     k._area.size = size
     k._percpu_known = true
-    k._vars, k._typed_vars = {}, {} -- see percpu.scalar_place()
   end
-end
-
---- Where a global that is a scalar is read. From 7.x on the addresses of allocated per-CPU memory are those
---- of the image's first zeroed data, too: what is known to be there by its name is read by the direct map.
----@param k ktstr.Kernel
----@param place ffi.cdata* uint64_t
----@return ffi.cdata* uint64_t
-function percpu.scalar_place(k, place)
-  local ranges = (k._ranges_of or k._view).ranges -- a record's own are empty
-  local image = ranges[0]
-  if place - k._area.start < k._area.size and place - image.start < image.size then
-    local gpa = image.gpa + (place - image.start)
-    for i = 1, 2 do
-      local direct = ranges[i]
-      if gpa - direct.gpa < direct.size then
-        return direct.start + (gpa - direct.gpa)
-      end
-    end
-  end
-  return place
 end
 
 --- Whether a symbol is per-CPU: its address is none of its own.
@@ -137,7 +117,7 @@ local function new_variable(k, name, type_name)
     raise_not_percpu(name)
   end
   local set = k:_types()
-  local type = type_name and values.resolve_type(set, type_name) or set:variable(name)
+  local type = type_name and values.resolve_type(set, type_name, k) or set:variable(name)
     or raise_untyped(name)
   local d = values.describe(nil, nil, type, 0, 0, name)
   return { place = k:_place(symbol), d = d, handle = values.handle(type, "plain"), origin = d.origin }
@@ -185,7 +165,7 @@ function percpu.get(k, what, cpu, type_name)
   end
   local place = memory.place(k._slot, what)
   check_percpu(k, place)
-  local type_of = type_name and values.resolve_type(k:_types(), type_name)
+  local type_of = type_name and values.resolve_type(k:_types(), type_name, k)
   if ffi.istype(Object, what) then
     type_of = type_of or what:type_()
     return Object(place + offset, k._slot, values.handle(type_of, "pointed"), generation, what.origin_)

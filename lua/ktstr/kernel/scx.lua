@@ -29,7 +29,7 @@ end
 ---@return string
 function scx.scx_state(k)
   check_supported(k)
-  local value = access.u32(access.memory(k), access.symbol(k, "scx_enable_state_var"))
+  local value = k:var("scx_enable_state_var", "unsigned int")
   local name = access.enum_name(k, "enum scx_enable_state", value)
   return name and name:gsub("^SCX_", ""):lower() or tostring(value)
 end
@@ -44,7 +44,7 @@ function scx.scx_schedulers(k)
     return containers.list(k, access.symbol(k, "scx_sched_all"), SCHED, "all")
   end
   -- Before there were schedulers below others.
-  local root = access.word(access.memory(k), access.symbol(k, "scx_root"))
+  local root = access.global_word(k, "scx_root")
   return function()
     local found = root
     root = 0ULL

@@ -163,8 +163,10 @@ end
 function show.text(self)
   local handle = values.handles[self.handle_]
   local type = handle and handle.type
-  local title = ("%s%s at %s"):format(handle and handle.percpu and "per-CPU " or "",
-    type and type.name or "memory", self.place_ == 0ULL and "NULL" or address.hex(self.place_))
+  local origin = memory.origin_text(self.origin_)
+  local name = type and type.name or origin ~= "" and origin or "memory"
+  local title = ("%s%s at %s"):format(handle and handle.percpu and "per-CPU " or "", name,
+    self.place_ == 0ULL and "NULL" or address.hex(self.place_))
   local k = memory.kernel(self)
   if not k or not type or handle.percpu or self.place_ == 0ULL then
     return title

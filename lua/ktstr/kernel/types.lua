@@ -125,6 +125,18 @@ function Type:member(name)
   return member
 end
 
+--- The same, or nil where there is none.
+---@param name string
+---@return ktstr.Member|nil
+function Type:find_member(name)
+  local ok, member = pcall(self.member, self, name)
+  if ok then
+    return member
+  elseif not errors.is(member, "not-found") then
+    error(member, 0)
+  end
+end
+
 --- The names of all members that can be read by name.
 ---@return string[]
 function Type:member_names()
@@ -204,7 +216,7 @@ function types.set(handle, base)
     base = base,
     by_id = {},
     by_name = {},
-    containers = {}, -- what objects keep of container_of_
+    containers = setmetatable({}, { __mode = "k" }), -- what objects keep of container_of_; by type
   }, Set)
 end
 
@@ -284,7 +296,8 @@ local id_out = ffi.new "uint32_t[1]"
 
 -- What there is of several of a name is more than C's message has room for.
 local function raise_parse(set, name, e)
-  local base = name:gsub("[ %*%[%]%d]*$", "")
+  local base = name:match "^[%a_][%w_ ]*" or ""
+  base = base:gsub(" $", "")
   local ids = ids_of(set, base)
   if errors.is(e, "invalid") and #ids > 1 then
     raise_ambiguous(set, base, ids)
@@ -326,10 +339,19 @@ function Set:get(name)
   return found
 end
 
+-- Whether there is nothing of a name, without looking for what is like it: that takes 10 ms. false: perhaps.
+local function is_missing(set, name)
+  local base = type(name) == "string" and tidy(name):match "^([%a_][%w_ ]*)%**$"
+  return base and C.types_find(set.handle, base, nil, 0) == 0
+end
+
 --- The same, or nil where there is none. Raises "invalid", "ambiguous".
 ---@param name string
 ---@return ktstr.Type|nil
 function Set:find(name)
+  if not self.by_name[name] and is_missing(self, name) then
+    return nil
+  end
   local ok, found = pcall(self.get, self, name)
   if ok then
     return found

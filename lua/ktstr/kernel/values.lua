@@ -7,14 +7,26 @@ local known = require "ktstr.kernel.known"
 local memory = require "ktstr.kernel.memory"
 
 local Object = memory.Object
-local load = memory.load
+local load, pointed_slot = memory.load, memory.pointed_slot
 
 local values = {}
 
+-- What a handle stands for is held by its type, and that by its set: of a kernel that has gone there is
+-- nothing here, and an object that is left has no members.
+local function held_elsewhere(missing)
+  return setmetatable({}, { __mode = "v", __index = missing })
+end
+
+local NONE = {}
+
 --- By handle, a number that stands for a type and how an object of it came about: names to descriptors; the
---- descriptor of elements (false: there are none); { type=, pointed=, percpu= }.
-values.fields, values.elements, values.handles = {}, {}, {}
+--- descriptor of elements (false: there are none); { type=, pointed=, percpu= }, nil: the kernel has gone.
+values.fields = held_elsewhere(function()
+  return NONE
+end)
+values.elements, values.handles = held_elsewhere(), held_elsewhere()
 local fields, elements, handles = values.fields, values.elements, values.handles
+local last_handle = 0 -- none is used again: an object of another kernel may still have it
 
 --- The handle of a type. "plain": it is a part of something; "pointed": behind a pointer, and may be followed
 --- by more of its kind; "percpu": behind a per-CPU pointer, so nothing can be read there.
@@ -27,14 +39,15 @@ function values.handle(type, how)
     of = {}
     type.handles = of
   end
-  local handle = of[how]
-  if not handle then
-    handle = #handles + 1
-    handles[handle] = { type = type, pointed = how == "pointed", percpu = how == "percpu" }
-    fields[handle] = {}
-    of[how] = handle
+  local one = of[how]
+  if not one then
+    last_handle = last_handle + 1
+    one = { number = last_handle, type = type, fields = {} }
+    one.pointed, one.percpu = how == "pointed", how == "percpu"
+    handles[last_handle], fields[last_handle] = one, one.fields
+    of[how] = one
   end
-  return handle
+  return one.number
 end
 
 -- The kernel's set of types that one is, or goes on from; nil of a program's own.
@@ -46,8 +59,9 @@ end
 --- A type by its name, or as it is given. Raises "invalid" for one of another kernel.
 ---@param set ktstr.TypeSet
 ---@param type string|ktstr.Type
+---@param k ktstr.Kernel|nil which is going to have objects of it: the type lasts as long
 ---@return ktstr.Type
-function values.resolve_type(set, type)
+function values.resolve_type(set, type, k)
   if _G.type(type) ~= "table" or not type.set then
     return set:get(type)
   end
@@ -55,6 +69,9 @@ function values.resolve_type(set, type)
   if ours and its and ours ~= its then
     errors.raise("invalid", ("the type %s is another kernel's, and may lie differently in this one"):format(
       type.name), ("by name it is this one's: \"%s\""):format(type.name))
+  end
+  if k and type.set ~= k._image.types then
+    k._guests[type.set] = true
   end
   return type
 end
@@ -88,7 +105,8 @@ local function read_pointer(self, d, place)
   if to == 0ULL then
     return null(self, d)
   end
-  return Object(to, self.machine_, d.handle, memory.generation(self.machine_), d.origin)
+  local slot = pointed_slot(self.machine_)
+  return Object(to, slot, d.handle, memory.generation(slot), d.origin)
 end
 
 local function read_address(self, d, place)
@@ -231,7 +249,7 @@ local function write_pointer(self, d, place, value)
   if not address.is_place(value) then
     refuse_value(d, value, "an address, an object or k.null")
   end
-  if ffi.istype(Object, value) and value.machine_ ~= self.machine_ then
+  if ffi.istype(Object, value) and pointed_slot(value.machine_) ~= pointed_slot(self.machine_) then
     refuse_value(d, value, "of this machine")
   end
   memory.store(self, d, place, 8, address.raw(value))
@@ -397,8 +415,10 @@ end
 ---@param handle integer
 ---@return ktstr.Descriptor|false
 function values.describe_elements(handle)
-  elements[handle] = describe_element(handles[handle])
-  return elements[handle]
+  local one = handles[handle]
+  one.elements = describe_element(one)
+  elements[handle] = one.elements
+  return one.elements
 end
 
 --- What a descriptor describes, as an object, whatever its type.

@@ -3,6 +3,7 @@ local access = require "ktstr.kernel.access"
 local address = require "ktstr.kernel.address"
 local current = require "ktstr.kernel.current"
 local errors = require "ktstr.errors"
+local memory = require "ktstr.kernel.memory"
 
 local vmcore = {}
 
@@ -17,7 +18,7 @@ end
 -- The whole note, from where the kernel keeps it for its own crash.
 local function note_text(k)
   local m = access.memory(k)
-  local note = access.word(m, access.symbol(k, "vmcoreinfo_note"))
+  local note = access.global_word(k, "vmcoreinfo_note")
   if note == access.zero then
     raise_no_info "nothing has filled it"
   end
@@ -38,9 +39,8 @@ function vmcore.info(k)
     end
     return note_text(k)
   end
-  local m = access.memory(k)
-  local data = access.word(m, access.symbol(k, "vmcoreinfo_data"))
-  local size = access.word(m, access.symbol(k, "vmcoreinfo_size"))
+  local data = access.global_word(k, "vmcoreinfo_data")
+  local size = access.global_word(k, "vmcoreinfo_size")
   if data == access.zero or size == 0ULL then
     raise_no_info "nothing has filled it"
   elseif size > INFO_MAX then
@@ -52,7 +52,7 @@ end
 local function pids(vm)
   local list = {}
   for cpu = 0, vm.topology.cpus - 1 do
-    local ok, task = pcall(current.task, vm.k, cpu)
+    local ok, task = memory.try(current.task, vm.k, cpu)
     list[cpu + 1] = ok and task.pid or 0 -- a CPU that the kernel has not brought up runs nothing
   end
   return list

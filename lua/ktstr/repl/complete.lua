@@ -1,6 +1,7 @@
 -- What Tab offers: names, fields and methods; symbols, types and members of a kernel where one is meant. No
 -- function of the user's is called for that, so that looking changes nothing: fields that a function would
 -- make (__index) are not found.
+local errors = require "ktstr.errors"
 local kernel_names = require "ktstr.repl.kernel_names"
 local pure = require "ktstr.repl.pure"
 local show = require "ktstr.repl.show"
@@ -19,6 +20,7 @@ local ARGUMENTS = {
   object = { "type" },
   enum = { "enum" },
   disassemble = { "code" },
+  line = { "code" },
   list = { nil, "type", "member" },
   hlist = { nil, "type", "member" },
   llist = { nil, "type", "member" },
@@ -130,7 +132,7 @@ end
 -- The type that the argument before names.
 local function named_type(list, kernel)
   local token = list[#list - 2]
-  local ok, found = pcall(function()
+  local ok, found = errors.try(function()
     return token.kind == "string" and kernel.types[token.text]
   end)
   return ok and found or nil

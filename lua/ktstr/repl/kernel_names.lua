@@ -8,13 +8,11 @@ local CODE_AREAS = { { "_text", "_etext" }, { "_sinittext", "_einittext" } }
 
 -- What the kernel has of it; nothing where it has no symbols or types. Second: whether there are more.
 local function try(f, ...)
-  local ok, list = pcall(f, ...)
-  if ok then
-    return list, #list >= MOST
-  elseif errors.is(list, "interrupted") then
-    error(list, 0)
+  local ok, list = errors.try(f, ...)
+  if not ok then
+    return {}, false
   end
-  return {}, false
+  return list, #list >= MOST
 end
 
 local function filter(list, wanted)

@@ -9,10 +9,14 @@ local look = {}
 --- CPU that runs are not to be had. A running machine is frozen for the moment.
 ---@param session ktstr.ReplSession
 ---@param f fun(k: ktstr.Kernel): string|nil
+---@param before fun(k: ktstr.Kernel)|nil called before the machine is stopped: for what takes time
 ---@return string|nil
-function look.still(session, f)
+function look.still(session, f, before)
   local vm, k = session:machine(), session:kernel()
   k:symbols "_text" -- symbols and types are read before the machine is stopped, not meanwhile
+  if before then
+    before(k)
+  end
   if vm:is_frozen() then
     return f(k)
   end
@@ -62,9 +66,9 @@ function look.place(k, word)
   end
   where = where and add(where, offset)
   if not where then
-    local _, e = pcall(k.symbol, k, base or word)
+    local _, e = errors.try(k.symbol, k, base or word)
     errors.raise("not-found", ("'%s' is neither a symbol nor an address"):format(word),
-      errors.is(e) and e.hint or nil)
+      e.hint)
   end
   return cpu and k:per_cpu(where, tonumber(cpu)) or where
 end

@@ -2,6 +2,7 @@
 local address = require "ktstr.kernel.address"
 local commands = require "ktstr.repl.commands"
 local errors = require "ktstr.errors"
+local source_lines = require "ktstr.kernel.lines"
 local look = require "ktstr.repl.look"
 local members = require "ktstr.repl.members"
 
@@ -13,8 +14,9 @@ end
 
 -- --- sym ---
 
-local function symbol_line(where, kind, name)
-  return ("%s (%s) %s"):format(look.hex(where), kind, name)
+local function symbol_line(k, where, kind, name)
+  local source = source_lines.beside(k, address.raw(where))
+  return ("%s (%s) %s%s"):format(look.hex(where), kind, name, source and "  " .. tostring(source) or "")
 end
 
 -- Of the name that an address has: the letter.
@@ -26,7 +28,7 @@ end
 local function sym(k, word)
   local lines = {}
   for _, symbol in ipairs(k:symbols(word)) do
-    lines[#lines + 1] = symbol_line(symbol.address, symbol.kind, symbol.name)
+    lines[#lines + 1] = symbol_line(k, symbol.address, symbol.kind, symbol.name)
   end
   if #lines > 0 then
     return table.concat(lines, "\n")
@@ -36,7 +38,7 @@ local function sym(k, word)
   if not name then
     errors.raise("not-found", ("no symbol is at %s"):format(look.hex(where)))
   end
-  return symbol_line(where, kind_of(k, name), name)
+  return symbol_line(k, where, kind_of(k, name), name)
 end
 
 commands.add {

@@ -1,5 +1,7 @@
 -- What an expression stands for, as far as that can be said without doing anything: names, fields, indexes,
 -- and those methods of vm.k that only look something up. Nothing of the user's is called.
+local errors = require "ktstr.errors"
+
 local pure = {}
 
 local DEPTH = 10 -- of tables that stand behind each other through __index
@@ -51,9 +53,9 @@ function pure.kernel_of(value)
   return pure.is_object(value) and require("ktstr.kernel.memory").kernel(value) or nil
 end
 
--- What f returns; nil when it raises.
+-- What f returns; nil where that cannot be read.
 local function try(f, ...)
-  local ok, result = pcall(f, ...)
+  local ok, result = errors.try(f, ...)
   if ok then
     return result
   end

@@ -1,6 +1,7 @@
 -- The runqueues as text, as the crash utility's runq prints them.
 local errors = require "ktstr.errors"
 local look = require "ktstr.repl.look"
+local memory = require "ktstr.kernel.memory"
 
 local runq = {}
 
@@ -70,7 +71,7 @@ local function order_of(entity)
 end
 
 local function path_of(k, queue)
-  local ok, path = pcall(function()
+  local ok, path = memory.try(function()
     return k:cgroup_path(queue.tg.css.cgroup)
   end)
   return ok and (" <%s>"):format(path) or ""

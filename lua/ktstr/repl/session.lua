@@ -135,7 +135,7 @@ function Session:name_kernel()
   local before = rawget(self.env, "k")
   self.named = vm
   if before == nil or before == self.k then
-    local ok, k = pcall(self.kernel, self)
+    local ok, k = errors.try(self.kernel, self)
     self.k = ok and k or nil
     rawset(self.env, "k", self.k)
   end

@@ -1,6 +1,7 @@
 -- Commands about tasks and the CPUs that they run on, as the crash utility has them: ps, task, bt, runq.
 local commands = require "ktstr.repl.commands"
 local errors = require "ktstr.errors"
+local source_lines = require "ktstr.kernel.lines"
 local look = require "ktstr.repl.look"
 local members = require "ktstr.repl.members"
 local runq = require "ktstr.repl.runq"
@@ -107,8 +108,9 @@ commands.add {
 -- --- bt ---
 
 local function frame_line(i, frame)
+  local note = frame.interrupted and i > 1 and "  (interrupted)" or frame.traced and "  (traced)" or ""
   return ("%3s [%s] %s%s at %s%s"):format("#" .. i - 1, look.hex(frame.sp), frame.guessed and "? " or "",
-    frame.name, look.hex(frame.address), frame.interrupted and i > 1 and "  (interrupted)" or "")
+    frame.name, look.hex(frame.address), note)
 end
 
 -- The calls of a task, or of a CPU that runs a task or none.
@@ -117,6 +119,9 @@ local function backtrace(k, what)
   local lines = { trace.task and runq.title(k, trace.task, trace.cpu) or ("CPU: %d  no task"):format(what) }
   for i, frame in ipairs(trace) do
     lines[#lines + 1] = frame_line(i, frame)
+    for _, line in ipairs(source_lines.text(frame.source)) do
+      lines[#lines + 1] = "    " .. line
+    end
   end
   if trace.user then
     lines[#lines + 1] = "    user mode" .. (trace.user_ip and " at " .. look.hex(trace.user_ip) or "")
@@ -170,8 +175,10 @@ Without an argument, or with -a: what each CPU was doing. all: every task. A fra
 
   #N [its stack pointer] function+offset at address
 
-with the address that the call returns to; "(interrupted)" is where an interrupt or an exception came in, and
-'?' a frame that was found by the frame pointer, for want of an unwind table.]],
+with the address that the call returns to; "(interrupted)" is where an interrupt or an exception came in,
+"(traced)" where the function graph tracer or a return probe has put its own in the place of that address, and
+'?' a frame that was found by the frame pointer, for want of an unwind table. Where there is a vmlinux with
+DWARF (docs/kernel.md, "Source lines") the line of the call is below it, after those of what was inlined.]],
   most = 2,
   words = true,
   run = function(session, what, cpu)
@@ -180,7 +187,7 @@ with the address that the call returns to; "(interrupted)" is where an interrupt
     end
     return look.still(session, function(k)
       return bt(k, what, cpu)
-    end)
+    end, source_lines.prepare)
   end,
 }
 

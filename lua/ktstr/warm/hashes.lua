@@ -106,10 +106,7 @@ local function remember(stamp, one)
     known[other] = value.path ~= one.path and value or nil
   end
   known[stamp] = one
-  local ok, e = pcall(replace, known)
-  if not ok and errors.is(e, "interrupted") then
-    error(e, 0)
-  end
+  errors.try(replace, known)
 end
 
 local function now()

@@ -157,6 +157,46 @@ describe("the backtrace of a task that waits", function()
     end
   end)
 
+  it("goes through what traces the returns of functions", function()
+    local function calls()
+      local program = vm:spawn { "sleep", "1000" }
+      -- The guest's own account may end at what is traced.
+      tiny_guest.wait_until(function()
+        return k:task_state(k:task(program.pid)) == "S"
+          and tostring(k:backtrace(k:task(program.pid))):find "do_nanosleep" ~= nil
+      end)
+      local all, list, seen = k:backtrace(k:task(program.pid)), {}, 0
+      for i, frame in ipairs(all) do
+        list[i], seen = frame.name, seen + (frame.traced and 1 or 0)
+      end
+      assert(all.whole, tostring(all))
+      assert.equals(seen > 0, tostring(all):find("(traced)", 1, true) ~= nil)
+      program:kill()
+      program:wait()
+      return list, seen
+    end
+    local plain, none = calls()
+    assert.equals(0, none)
+    local function trace(...)
+      local r = vm:exec { "sh", "-ec", "cd /sys/kernel/tracing; " .. table.concat({ ... }, "; ") }
+      assert.equals(0, r.status, r.stderr)
+    end
+    finally(function()
+      trace("echo nop > current_tracer", "echo > set_ftrace_filter", "echo 0 > events/kprobes/enable",
+        "echo > kprobe_events")
+    end)
+    trace("echo hrtimer_nanosleep common_nsleep > set_ftrace_filter", "echo function_graph > current_tracer")
+    local graph, two = calls()
+    assert.same(plain, graph)
+    assert.equals(2, two)
+    -- One function's is replaced by both.
+    trace("echo 'r:one do_nanosleep' > kprobe_events", "echo 'r:two hrtimer_nanosleep' >> kprobe_events",
+      "echo 1 > events/kprobes/enable")
+    local both, three = calls()
+    assert.same(plain, both)
+    assert.equals(3, three)
+  end)
+
   it("and of every other is what the guest says, kernel threads among them", function()
     local compared = 0
     for _, pid in ipairs(vm:frozen(function()

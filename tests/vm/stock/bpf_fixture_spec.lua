@@ -184,20 +184,22 @@ describe("the fixture", function()
   end))
 end)
 
-describe("scx_simple", function()
+describe("the scheduler", function()
   it("schedules until it is told to end", with_fixture(function()
-    local reason = bpf_fixture.no_simple(vm)
+    local reason = bpf_fixture.no_scheduler(vm)
     if reason then
       pending(reason)
     end
     assert.equals("disabled", bpf_fixture.scheduler_state(vm))
-    local program = bpf_fixture.start_simple(vm)
-    assert.equals("simple\n", vm:read "/sys/kernel/sched_ext/root/ops")
+    local scheduler = bpf_fixture.start_scheduler(vm)
+    assert.equals(scheduler.name .. "\n", vm:read "/sys/kernel/sched_ext/root/ops")
     assert.equals(0, vm:exec({ "true", timeout = 120 }).status)
-    program:kill "TERM"
-    local result = program:wait(120)
-    assert.same({ 0, "disabled" }, { result.status, bpf_fixture.scheduler_state(vm) }, result.stderr)
-    assert.matches("unregistered from user space", result.stderr)
+    local result = scheduler:stop()
+    assert.equals("disabled", bpf_fixture.scheduler_state(vm))
+    if result then
+      assert.equals(0, result.status, result.stderr)
+      assert.matches("unregistered from user space", result.stderr)
+    end
   end))
 end)
 

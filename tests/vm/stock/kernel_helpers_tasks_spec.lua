@@ -93,6 +93,7 @@ describe("tasks", function()
   it("are those of /proc: pids, comms, states, policies, nice, affinity", function()
     guest:spawn { "sh", "-c", "sleep 1000", policy = "batch", cpus = "1-2" }
     guest:spawn { "sleep", "1001", policy = "rr 3", cpus = "0,2-3" }
+    guest:spawn { "sleep", "1005", policy = "fifo 2", cpus = "0,2-3" }
     guest:spawn { "nice", "-n", "7", "sleep", "1002" }
     local stopped = guest:spawn { "sleep", "1003" }
     guest:spawn { "sh", "-c", "sleep 0 & exec sleep 1004" } -- a zombie

@@ -1,4 +1,4 @@
--- sched_ext as vm.k sees it: scx_simple, its queues and its events, against the guest's sysfs.
+-- sched_ext as vm.k sees it: a scheduler, its queues and its events, against the guest's sysfs.
 local bpf_fixture = require "tests.vm.bpf_fixture"
 local kernel_guest = require "tests.vm.kernel_guest"
 
@@ -39,20 +39,18 @@ local function with_scx(test)
   end
 end
 
-local function with_simple(test)
+local function with_scheduler(test)
   return with_scx(function()
-    local why = bpf_fixture.missing() or bpf_fixture.no_simple(vm)
+    local why = bpf_fixture.no_scheduler(vm)
     if why then
       pending(why)
     end
-    local program = bpf_fixture.start_simple(vm)
-    table.insert(guest.programs, program)
-    test(program)
-    program:kill "TERM"
-    program:wait(60)
-    guest:eventually("sched_ext disabled", function()
-      return bpf_fixture.scheduler_state(vm) == "disabled"
+    local scheduler = bpf_fixture.start_scheduler(vm)
+    finally(function()
+      guest:stop_programs()
+      scheduler:stop()
     end)
+    test(scheduler)
   end)
 end
 
@@ -102,12 +100,13 @@ describe("sched_ext without a scheduler", function()
   end))
 end)
 
-describe("scx_simple", function()
-  it("is the one scheduler, with the events of sysfs", with_simple(function()
+describe("a scheduler", function()
+  it("is the one that there is, with the events of sysfs", with_scheduler(function(scheduler)
     assert.equals("enabled", k:scx_state())
     local list = all(k:scx_schedulers())
     assert.equals(1, #list)
     local sch = list[1]
+    assert.equals(scheduler.name, sch.ops.name)
     assert.equals(guest:sh("cat " .. SYSFS .. "/root/ops"), sch.ops.name .. "\n")
     assert.is_true(sch == k:var "scx_root")
 
@@ -139,12 +138,12 @@ describe("scx_simple", function()
     assert.is_nil(k:scx_events(sch).SCX_EV_NO_SUCH_THING)
   end))
 
-  it("has global, bypass and user queues besides those of the CPUs", with_simple(function()
+  it("has global, bypass and user queues besides those of the CPUs", with_scheduler(function(scheduler)
     vm:frozen(function()
       local sch = all(k:scx_schedulers())[1]
       local own = kinds(sch)
       assert.equals(1, own.global)
-      assert.equals(1, own.user)
+      assert.equals(scheduler.queues, own.user or 0)
       assert.is_nil(own["local"])
       local counts = kinds()
       assert.equals(CPUS, counts["local"])
@@ -161,7 +160,7 @@ describe("scx_simple", function()
     end)
   end))
 
-  it("has waiting tasks in its queues, in their order, each once", with_simple(function()
+  it("has waiting tasks in its queues, in their order, each once", with_scheduler(function()
     local pids = {}
     for i = 1, 6 do
       pids[guest:spin(i % CPUS).pid] = true

@@ -230,16 +230,15 @@ describe("vm:monitor", function()
   end
 
   it("has the events and the queues of a scheduler that is loaded", function()
-    local reason = bpf_fixture.missing() or bpf_fixture.no_simple(vm)
+    local reason = bpf_fixture.no_scheduler(vm)
     if reason then
       pending(reason)
       return
     end
     local m = start { interval = 0.02 }
-    local program = bpf_fixture.start_simple(vm)
+    local scheduler = bpf_fixture.start_scheduler(vm)
     finally(function()
-      pcall(program.kill, program, "TERM")
-      pcall(program.wait, program, 120)
+      scheduler:stop()
     end)
     spin(1, 4)
     eventually("four of sched_ext's tasks on CPU 1", function()
@@ -260,8 +259,7 @@ describe("vm:monitor", function()
     end
     assert.is_true(nonzero > 0)
     -- It is gone with its scheduler.
-    program:kill "TERM"
-    program:wait(120)
+    scheduler:stop()
     eventually("a sample without a scheduler", function()
       local list = m:samples()
       return next(list[#list].events) == nil
