@@ -2,6 +2,7 @@
 local core = require "ktstr.core"
 local capture = require "ktstr.capture"
 local host = require "ktstr.host"
+local ktstr = require "ktstr"
 local periodic = require "ktstr.periodic"
 local series = require "ktstr.series"
 local support = require "tests.vm.support"
@@ -259,5 +260,60 @@ describe("captures that cannot be taken", function()
     end)
     assert.equals("the machine was taken back", machine:captures()[2].reason)
     assert.same({ "over", 0, 2 }, { machine:periodic() })
+  end)
+end)
+
+describe("vm:periodic", function()
+  local function booted()
+    local vm = ktstr.boot { kernel = support.tiny_kernel, cmdline = "tiny.run=echo" }
+    finally(function()
+      vm:kill()
+    end)
+    return vm
+  end
+
+  it("has captures and placeholders, in order, for a series", function()
+    local vm = booted()
+    local clock = vm:periodic { count = 3, over = 0.6 }
+    tiny_guest.refused("busy", vm.periodic, vm, { count = 1, over = 1 })
+    wait_until(function()
+      vm:ping()
+      return clock:state() == "over"
+    end)
+    local list = clock:finish()
+    assert.same({ 3, 3 }, { #list, #vm:captures() })
+    local rip = ktstr.series(vm:captures(), function(record)
+      return record:cpu(0).regs.rip ~= 0
+    end, { source = "periodic" })
+    assert.is_true((rip:always_true()))
+    for i, one in ipairs(list) do
+      assert.equals(clock.plan[i].tag, one.tag)
+      assert.is_true(one.workload_ms > clock.plan[i].moment * 1000 - 0.001)
+    end
+  end)
+
+  it("pauses, goes on, ends; what is missing says so, also when the machine has ended", function()
+    local vm = booted()
+    local clock = vm:periodic { count = 2, over = 1000, wait = true }
+    assert.equals("waiting", (clock:state()))
+    clock:start()
+    clock:pause()
+    assert.equals("paused", (clock:state()))
+    clock:resume()
+    assert.same({ "running", 0, 0 }, { clock:state() })
+    vm:kill()
+    local list = clock:finish()
+    assert.same({ 2, "the machine ended" }, { #list, list[2].reason })
+    assert.is_nil(list[1].record)
+    tiny_guest.refused("ended", vm.periodic, vm, { count = 1, over = 1 })
+  end)
+
+  it("refuses a 65th, and what is too close, and the machine goes on", function()
+    local vm = booted()
+    local e = tiny_guest.refused("invalid", vm.periodic, vm, { count = 65, over = 100 })
+    assert.matches("at most 64 fit", e.hint)
+    e = tiny_guest.refused("invalid", vm.periodic, vm, { count = 10, over = 1 })
+    assert.matches("must be 100 ms apart", e.message)
+    vm:ping()
   end)
 end)
