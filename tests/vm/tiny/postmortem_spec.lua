@@ -82,7 +82,8 @@ describe("a dual capture", function()
 
   -- A guest that fails when main has let it: its first capture waits for what is to be recorded.
   local function about_to_fail()
-    local machine = support.tiny_machine({ "capture=1", "fail=0", "load=0" }, { timeout = 120, memory = 2 ^ 25 })
+    local machine = support.tiny_machine({ "capture=1", "fail=0", "load=0" },
+      { timeout = 120, memory = 2 ^ 25 })
     finally(function()
       machine:kill()
       pcall(machine.join, machine)
