@@ -99,10 +99,17 @@ $(BUILD)/guest/agent: $(AGENT_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(MUSL_CC) -static -pthread -Wl,--gc-sections -s -o $@ $^
 
-CAPTURE_SRCS := $(wildcard guest/capture/*.c)
+CAPTURE_SRCS := $(wildcard guest/capture/*.c guest/local/*.c)
 CAPTURE_OBJS := $(CAPTURE_SRCS:%.c=$(BUILD)/agent/%.o)
 
 $(BUILD)/guest/ktstr-capture: $(CAPTURE_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(MUSL_CC) -static -Wl,--gc-sections -s -o $@ $^
+
+KERNEL_OP_SRCS := $(wildcard guest/kernel_op/*.c guest/local/*.c) core/tlv/crc32.c core/tlv/codec.c
+KERNEL_OP_OBJS := $(KERNEL_OP_SRCS:%.c=$(BUILD)/agent/%.o)
+
+$(BUILD)/guest/ktstr-kernel: $(KERNEL_OP_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(MUSL_CC) -static -Wl,--gc-sections -s -o $@ $^
 
@@ -130,7 +137,7 @@ $(BUILD)/guest/tiny: $(TINY_OBJS) guest/tiny/tiny.lds
 	$(call say,LD,$@)$(CC) -nostdlib -static -no-pie -Wl,-T,guest/tiny/tiny.lds -Wl,--build-id=none \
 	      -Wl,-z,max-page-size=4096 -Wl,--gc-sections -o $@ $(TINY_OBJS)
 
-guest: $(addprefix $(BUILD)/guest/,agent ktstr-capture tiny busybox)
+guest: $(addprefix $(BUILD)/guest/,agent ktstr-capture ktstr-kernel tiny busybox)
 
 # --- tests that need no machine ---
 
@@ -144,11 +151,12 @@ $(BUILD)/tests/core/%: tests/core/%.c $(LIBCORE)
 # It boots the tiny guest, and knows its addresses.
 $(BUILD)/tests/core/test_tiny: private CFLAGS_ALL += -Iguest
 $(BUILD)/tests/core/test_tiny: | $(BUILD)/guest/tiny
-$(BUILD)/tests/core/test_lua_memory $(BUILD)/tests/core/test_saved: | $(BUILD)/guest/tiny
+$(BUILD)/tests/core/test_lua_memory $(BUILD)/tests/core/test_saved $(BUILD)/tests/core/test_kernel_op: | $(BUILD)/guest/tiny
 
 # These start the agent, which is built without the host's libraries and sanitizers.
 $(filter $(BUILD)/tests/core/test_agent_%,$(TESTS)): | $(BUILD)/guest/agent
 $(filter $(BUILD)/tests/core/test_agent_capture%,$(TESTS)): | $(BUILD)/guest/ktstr-capture
+$(filter $(BUILD)/tests/core/test_agent_kernel%,$(TESTS)): | $(BUILD)/guest/ktstr-kernel
 
 tests: $(TESTS)
 
@@ -288,10 +296,10 @@ bench: setup
 install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/guest $(DESTDIR)$(DOCDIR)/docs/examples
 	install -m 755 $(BUILD)/ktstr $(DESTDIR)$(BINDIR)/ktstr
-	install -m 755 $(addprefix $(BUILD)/guest/,agent ktstr-capture tiny busybox) $(DESTDIR)$(LIBDIR)/guest
+	install -m 755 $(addprefix $(BUILD)/guest/,agent ktstr-capture ktstr-kernel tiny busybox) $(DESTDIR)$(LIBDIR)/guest
 	for f in $(shell find lua/ktstr -name '*.lua'); do install -D -m 644 $$f $(DESTDIR)$(DATADIR)/$$f || exit; done
 	install -m 644 README.md LICENSE CONTRIBUTING.md $(DESTDIR)$(DOCDIR)
-	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)/docs
+	install -m 644 $(wildcard docs/*.md docs/*.json) $(DESTDIR)$(DOCDIR)/docs
 	install -m 644 $(wildcard docs/examples/*.lua) $(DESTDIR)$(DOCDIR)/docs/examples
 
 uninstall:
@@ -303,7 +311,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD) build-*
 
--include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(CAPTURE_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
+-include $(OBJS:.o=.d) $(FUZZERS:=.d) $(AGENT_OBJS:.o=.d) $(CAPTURE_OBJS:.o=.d) $(KERNEL_OP_OBJS:.o=.d) $(TINY_OBJS:.o=.d) $(TESTS:=.d) $(BUILD)/core/main.d
 
 .PHONY: force all guest tests help setup kernels bpf bpf-if-possible demo check check-all check-core asan ubsan tsan \
         fuzz fuzzers fuzz-programs lint lint-lua lint-format lint-shell lint-c format bench bench-programs install uninstall clean

@@ -17,9 +17,18 @@ struct error *capture_create(const char *tag, enum freeze_source source, u32 cpu
 		return error_no_memory();
 	strncpy(c->tag, tag, sizeof(c->tag) - 1);
 	c->source = source;
+	c->workload_ns = CAPTURE_NO_WORKLOAD;
 	c->cpus = cpus;
 	*ret = c;
 	return NULL;
+}
+
+void capture_destroy(struct capture *c)
+{
+	if (!c)
+		return;
+	record_put(c->record);
+	free(c);
 }
 
 static void empty(struct capture_store *store)
@@ -27,11 +36,13 @@ static void empty(struct capture_store *store)
 	store->first = NULL;
 	store->last = &store->first;
 	store->count = 0;
+	store->bytes = 0;
 }
 
 void capture_store_init(struct capture_store *store)
 {
 	pthread_mutex_init(&store->lock, NULL);
+	store->taken = 0;
 	empty(store);
 }
 
@@ -46,7 +57,7 @@ void capture_store_clear(struct capture_store *store)
 	while (c) {
 		struct capture *next = c->next;
 
-		free(c);
+		capture_destroy(c);
 		c = next;
 	}
 }
@@ -57,12 +68,18 @@ void capture_store_deinit(struct capture_store *store)
 	pthread_mutex_destroy(&store->lock);
 }
 
+static u64 record_bytes(const struct capture *c)
+{
+	return c->record ? c->record->size : 0;
+}
+
 static void append(struct capture_store *store, struct capture *c)
 {
 	c->next = NULL;
 	*store->last = c;
 	store->last = &c->next;
 	store->count++;
+	store->bytes += record_bytes(c);
 }
 
 /* Takes the one of that name out; NULL when there is none. Under the lock. */
@@ -77,6 +94,7 @@ static struct capture *take_out(struct capture_store *store, const char *tag)
 		if (!c->next)
 			store->last = at;
 		store->count--;
+		store->bytes -= record_bytes(c);
 		return c;
 	}
 	return NULL;
@@ -91,13 +109,22 @@ struct error *capture_store_put(struct capture_store *store, struct capture *c, 
 	struct capture *old = take_out(store, c->tag);
 
 	*times = c->times = old ? old->times + 1 : 1;
-	if (store->count < CAPTURES_MAX)
+	c->number = ++store->taken;
+	if (store->bytes + record_bytes(c) > (u64)CAPTURES_MIB_MAX << 20)
+		err = error_create(ERROR_UNSUPPORTED,
+				   "the captures' records take %d MiB already, which is all a run keeps",
+				   CAPTURES_MIB_MAX);
+	else if (store->count < CAPTURES_MAX)
 		append(store, c);
 	else
 		err = error_create(ERROR_UNSUPPORTED, "there are %d captures already, which is all a run keeps",
 				   CAPTURES_MAX);
+	if (err && old) {
+		append(store, old); // what there was is better than nothing
+		old = NULL;
+	}
 	pthread_mutex_unlock(&store->lock);
-	free(old);
+	capture_destroy(old);
 	return err;
 }
 
@@ -108,6 +135,7 @@ static struct error *copy(const struct capture *c, struct capture_store *to)
 	if (!own)
 		return error_no_memory();
 	memcpy(own, c, capture_size(c->cpus));
+	record_get(own->record);
 	append(to, own);
 	return NULL;
 }
@@ -130,6 +158,7 @@ void capture_store_move(struct capture_store *from, struct capture_store *to)
 		to->first = from->first;
 		to->last = from->last;
 		to->count = from->count;
+		to->bytes = from->bytes;
 	}
 	empty(from);
 	pthread_mutex_unlock(&from->lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Captures: what was recorded of a machine at one moment, by name, and where they are kept.
- * Depends on freeze/state.h. A capture does not change once it is in the store; any thread may use the store.
+ * Depends on freeze/state.h and capture/record.h. A capture does not change once it is in the store; any thread may use the store.
  * A name used twice replaces the capture of that name; a full store refuses, and loses nothing.
  */
 #ifndef CAPTURE_CAPTURE_H
@@ -12,10 +12,15 @@
 
 #include "base/error.h"
 #include "base/types.h"
+#include "capture/record.h"
 #include "freeze/state.h"
 
-/* Most that a run keeps. */
-enum { CAPTURES_MAX = 1024 };
+/* Most that a run keeps: captures, and MiB of their records. */
+enum { CAPTURES_MAX = 1024,
+       CAPTURES_MIB_MAX = 2048,
+       CAPTURE_REASON_MAX = 240 };
+
+#define CAPTURE_NO_WORKLOAD UINT64_MAX
 
 struct capture_cpu {
 	struct kvm_regs regs;
@@ -28,19 +33,30 @@ struct capture {
 	enum freeze_source source;
 	u64 elapsed_ns; /* since the start, freezes taken out */
 	u64 clock_ns; /* the guest's kvmclock */
+	u64 workload_ns; /* since the workload's start, freezes and its pauses taken out; or CAPTURE_NO_WORKLOAD */
 	u32 times; /* this name was used, this one included */
 	u32 cpus;
+	u64 number; /* of the store's, from 1 on: this one's alone */
+	u64 frozen_ns; /* that the machine stood still for it */
+	struct record *record; /* of the kernel's memory, held; NULL: there is none */
+	bool missed; /* a placeholder: it could not be taken, and has no data */
+	char reason[CAPTURE_REASON_MAX]; /* why not, or why there is no record; "" */
 	struct capture_cpu cpu[];
 };
 
-/* Zeros but for what is given; tag is cut to WIRE_TAG_SIZE. Released with free(). */
+/* Zeros but for what is given; tag is cut to WIRE_TAG_SIZE. */
 MUST_CHECK struct error *capture_create(const char *tag, enum freeze_source source, u32 cpus,
 					struct capture **ret);
+
+/* NULL is allowed. */
+void capture_destroy(struct capture *c);
 
 struct capture_store {
 	pthread_mutex_t lock;
 	struct capture *first, **last;
 	u32 count;
+	u64 bytes; /* of their records */
+	u64 taken; /* number of the last one */
 };
 
 void capture_store_init(struct capture_store *store);

@@ -113,7 +113,8 @@ static bool try_abandon(struct call_slot *slot)
 /* Those are worth giving up for a signal; the others also serve the clean-up after one. */
 static bool can_take_long(enum call_kind kind)
 {
-	return kind == CALL_FREEZE || kind == CALL_CAPTURE || kind == CALL_INJECT || kind == CALL_STEP;
+	return kind == CALL_FREEZE || kind == CALL_CAPTURE || kind == CALL_EARLY || kind == CALL_INJECT ||
+	       kind == CALL_STEP || kind == CALL_KERNEL_OPS;
 }
 
 struct error *call_slot_ask(struct call_slot *slot, const struct call *call, void (*post)(void *ctx), void *ctx,

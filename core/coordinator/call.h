@@ -22,10 +22,14 @@ enum call_kind {
 	CALL_CAPTURE, /* tag */
 	CALL_STEP, /* cpu, count, limit_ns; result: instructions executed */
 	CALL_LOOK, /* look(c, arg) */
+	CALL_EARLY, /* result: 1 when it was taken */
 	CALL_INJECT, /* source, tag: a capture by a source that is not main, for tests */
 	CALL_TICK, /* limit_ns: a capture each period, for tests; 0: no more */
 	CALL_PATIENCE, /* limit_ns: of a rendezvous, for tests */
+	CALL_PLAN, /* look(c, arg), at any time: what captures record from now on */
+	CALL_PERIODIC, /* the same: captures on a clock */
 	CALL_MONITOR, /* monitor, limit_ns: a sample each period; 0: no more */
+	CALL_KERNEL_OPS, /* source, arg: a struct cold_batch, of main's memory, looked at when the call is settled */
 };
 
 struct call {
@@ -34,7 +38,7 @@ struct call {
 	u32 cpu, count;
 	enum freeze_source source;
 	char tag[WIRE_TAG_SIZE + 1];
-	/* On the thread, in a frozen machine; arg is main's memory: such a call is never abandoned. */
+	/* Of CALL_LOOK, on the thread, in a frozen machine; arg is main's memory: such a call is never abandoned. */
 	struct error *(*look)(struct coordinator *c, void *arg);
 	void *arg;
 	struct monitor *monitor;
@@ -63,7 +67,8 @@ void call_slot_deinit(struct call_slot *slot);
 
 /*
  * Main: post(ctx) wakes the thread. Returns the answer; ERROR_ENDED when nobody is there to answer,
- * ERROR_INTERRUPTED when a signal came first (CALL_FREEZE, CALL_CAPTURE, CALL_INJECT, CALL_STEP). result may be NULL.
+ * ERROR_INTERRUPTED when a signal came first (CALL_FREEZE, CALL_CAPTURE, CALL_EARLY, CALL_INJECT,
+ * CALL_STEP, CALL_KERNEL_OPS). result may be NULL.
  */
 MUST_CHECK struct error *call_slot_ask(struct call_slot *slot, const struct call *call, void (*post)(void *ctx),
 				       void *ctx, u32 *result);

@@ -6,42 +6,133 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/failure.h"
 #include "coordinator/freeze.h"
 #include "coordinator/internal.h"
+#include "coordinator/periodic.h"
 #include "machine/frozen.h"
 
 /* A timer's captures have as many names; then they begin anew. */
 enum { TICK_NAMES = 64 };
 
+/*
+ * A request of the guest's waits so long for main to hear that it is to say what captures record: main is in a wait of
+ * its own, or busy. And so long until it has said it, which takes seconds where the processor is emulated.
+ */
+#define PLAN_PATIENCE_NS (3 * NSEC_PER_SEC)
+#define PLAN_COMPILE_NS (30 * NSEC_PER_SEC)
+
 /* --- recording --- */
 
-static struct error *record(struct coordinator *c, void *arg)
+struct error *captures_begin(struct coordinator *c, enum freeze_source source, const char *tag, struct shot *ret)
 {
-	struct capture *capture = arg;
+	struct planning *p = &c->planning;
+	struct error *err = capture_create(tag, source, machine_cpus(c->machine), &ret->capture);
+
+	ret->run = NULL;
+	if (err)
+		return err;
+	if (p->plan)
+		err = plan_run_create(p->plan, p->expected + p->expected / 4, &ret->run);
+	else
+		snprintf(ret->capture->reason, sizeof(ret->capture->reason), "%s",
+			 *p->reason ? p->reason : "nobody has said what captures record");
+	if (err)
+		captures_drop(ret);
+	return err;
+}
+
+void captures_drop(struct shot *shot)
+{
+	capture_destroy(shot->capture);
+	plan_run_destroy(shot->run);
+	*shot = (struct shot){ 0 };
+}
+
+struct error *captures_take(struct coordinator *c, struct shot *shot)
+{
+	struct capture *capture = shot->capture;
 	struct error *err = NULL;
 
 	capture->clock_ns = machine_clock_ns(c->machine);
 	capture->elapsed_ns = c->frozen_at_ns - c->started_ns - c->frozen_total_ns;
+	capture->workload_ns = periodic_workload_ns(c);
 	for (u32 i = 0; !err && i < capture->cpus; i++)
 		err = machine_get_regs(c->machine, i, &capture->cpu[i].regs, &capture->cpu[i].sregs);
+	if (!err && shot->run)
+		plan_run_execute(shot->run, &c->planning.view);
+	capture->frozen_ns = clock_now_ns() - c->frozen_at_ns;
 	return err;
+}
+
+struct error *captures_keep(struct coordinator *c, struct shot *shot, u32 *times)
+{
+	struct plan_run *run = shot->run;
+	struct error *err = NULL;
+
+	shot->run = NULL;
+	if (run)
+		err = plan_run_finish(run, &shot->capture->record);
+	if (!err) {
+		if (shot->capture->record)
+			c->planning.expected = shot->capture->record->size;
+		err = capture_store_put(&c->captures, shot->capture, times);
+	}
+	if (err)
+		captures_drop(shot);
+	return err;
+}
+
+static struct error *take(struct coordinator *c, void *arg)
+{
+	return captures_take(c, arg);
+}
+
+static void warn_of_name(struct coordinator *c, const char *tag, u32 times)
+{
+	if (times == 2) // said once
+		coordinator_warn(c, "the capture '%s' was taken more than once: only the last one is kept", tag);
+}
+
+/* What would have been a capture: whoever reasons about them has to know that one is missing. */
+void captures_keep_placeholder(struct coordinator *c, enum freeze_source source, const char *tag, const char *why)
+{
+	struct capture *capture;
+	u32 times = 0;
+	struct error *err = capture_create(tag, source, 0, &capture);
+
+	if (!err) {
+		capture->missed = true;
+		capture->elapsed_ns = clock_now_ns() - c->started_ns - c->frozen_total_ns;
+		capture->workload_ns = periodic_workload_ns(c);
+		snprintf(capture->reason, sizeof(capture->reason), "%s", why);
+		err = capture_store_put(&c->captures, capture, &times);
+		if (err)
+			capture_destroy(capture);
+	}
+	if (err)
+		coordinator_warn(c, "the capture '%s' was not taken, and %s", tag, error_message(err));
+	error_destroy(err);
+	warn_of_name(c, tag, times);
 }
 
 struct error *captures_record(struct coordinator *c, enum freeze_source source, const char *tag)
 {
-	struct capture *capture;
-	struct error *err = capture_create(tag, source, machine_cpus(c->machine), &capture);
+	struct shot shot;
+	struct error *err = captures_begin(c, source, tag, &shot);
 	u32 times = 0;
 
 	if (err)
 		return err;
-	err = freeze(c, source, record, capture);
-	if (!err)
-		err = capture_store_put(&c->captures, capture, &times);
-	if (err)
-		free(capture);
-	else if (times == 2) // said once
-		coordinator_warn(c, "the capture '%s' was taken more than once: only the last one is kept", tag);
+	err = freeze(c, source, take, &shot);
+	if (err) {
+		if (error_code(err) == ERROR_TIMEOUT)
+			captures_keep_placeholder(c, source, tag, error_message(err));
+		captures_drop(&shot);
+		return err;
+	}
+	err = captures_keep(c, &shot, &times);
+	warn_of_name(c, tag, times);
 	return err;
 }
 
@@ -126,6 +217,88 @@ void captures_take_request(struct coordinator *c, const void *payload, size_t si
 		ask(c, &request);
 }
 
+/* --- what is recorded --- */
+
+struct new_plan {
+	struct plan *plan;
+	const struct view *view;
+	const char *reason;
+};
+
+/* On the thread, whatever it does. */
+static struct error *set_plan(struct coordinator *c, void *arg)
+{
+	const struct new_plan *new = arg;
+	struct planning *p = &c->planning;
+
+	plan_put(p->plan);
+	p->plan = new->plan ? plan_get(new->plan) : NULL;
+	p->view = *new->view;
+	// Main's own: what it holds frozen, and what tells it that it no longer does.
+	p->view.frozen = 0;
+	p->view.expirations_now = NULL;
+	p->expected = 0;
+	snprintf(p->reason, sizeof(p->reason), "%s", new->reason ? new->reason : "");
+	p->settled = true;
+	loop_cancel_timer(&c->loop, &p->timer);
+	// The request that waits for it is looked at in the loop's next turn.
+	coordinator_post(c, 0);
+	return NULL;
+}
+
+static void post_call(void *ctx)
+{
+	coordinator_post(ctx, REQUEST_CALL);
+}
+
+struct error *coordinator_set_plan(struct coordinator *c, struct plan *plan, const struct view *view,
+				   const char *reason)
+{
+	struct new_plan new = { plan, view, reason };
+	const struct call call = { .kind = CALL_PLAN, .look = set_plan, .arg = &new };
+
+	if (plan && plan_cpus(plan) != machine_cpus(c->machine))
+		return error_create(ERROR_INVALID, "a capture plan for %u CPUs, and the machine has %u",
+				    plan_cpus(plan), machine_cpus(c->machine));
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
+void coordinator_wake_on_plan(struct coordinator *c, bool on)
+{
+	__atomic_store_n(&c->planning.asks, on, __ATOMIC_RELEASE);
+}
+
+static void on_plan_patience(void *ctx)
+{
+	struct coordinator *c = ctx;
+
+	if (!c->planning.extended && !__atomic_load_n(&c->planning.wanted, __ATOMIC_ACQUIRE)) {
+		c->planning.extended = true;
+		loop_set_timer(&c->loop, &c->planning.timer, clock_deadline_ns(PLAN_COMPILE_NS));
+		return;
+	}
+	// It has not said so: whenever it does, later captures are the better for it.
+	c->planning.settled = true;
+	snprintf(c->planning.reason, sizeof(c->planning.reason),
+		 "the script was busy, and did not say in time what captures record");
+}
+
+/* Whether the guest's request can be carried out; main says what is to be recorded when it first matters. */
+static bool plan_is_settled(struct coordinator *c)
+{
+	struct planning *p = &c->planning;
+
+	if (p->settled || !__atomic_load_n(&p->asks, __ATOMIC_ACQUIRE) || machine_has_stop(c->machine))
+		return true;
+	if (!p->awaited) {
+		p->awaited = true;
+		loop_set_timer(&c->loop, &p->timer, clock_deadline_ns(PLAN_PATIENCE_NS));
+		__atomic_store_n(&p->wanted, true, __ATOMIC_RELEASE);
+		mailbox_nudge(&c->mailbox);
+	}
+	return false;
+}
+
 /* --- the timer --- */
 
 static void on_tick(void *ctx)
@@ -167,11 +340,18 @@ void captures_init(struct coordinator *c)
 {
 	capture_store_init(&c->captures);
 	c->tick_timer = (struct loop_timer){ .fn = on_tick, .ctx = c };
+	c->planning.timer = (struct loop_timer){ .fn = on_plan_patience, .ctx = c };
+}
+
+void captures_deinit(struct coordinator *c)
+{
+	capture_store_deinit(&c->captures);
+	plan_put(c->planning.plan);
 }
 
 void captures_serve(struct coordinator *c)
 {
-	if (c->is_asked) {
+	if (c->is_asked && plan_is_settled(c)) {
 		struct error *err = captures_record(c, FREEZE_GUEST, c->asked.tag);
 
 		c->is_asked = false;
@@ -184,4 +364,6 @@ void captures_serve(struct coordinator *c)
 	if (c->tick_due && !machine_has_stop(c->machine))
 		tick(c);
 	c->tick_due = false;
+	periodic_serve(c);
+	failure_serve(c);
 }

@@ -11,7 +11,9 @@
 #include "base/interrupt.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
+#include "coordinator/periodic.h"
 #include "coordinator/sentinel.h"
+#include "coordinator/watching.h"
 #include "machine/frozen.h"
 
 /* Waits for fd, or a signal. False when the deadline came first. */
@@ -79,9 +81,17 @@ struct error *coordinator_recv(struct coordinator *c, u64 timeout_ns, enum coord
 		bool closed, ready;
 
 		mailbox_clear_event(&c->mailbox);
+		// Before what the guest has said since.
+		*mail = NULL;
+		*event = COORDINATOR_WATCH;
+		if (__atomic_exchange_n(&c->watching.is_new, false, __ATOMIC_ACQ_REL))
+			return NULL;
 		*mail = take(c, &closed);
 		*event = COORDINATOR_FRAME;
 		if (*mail)
+			return NULL;
+		*event = COORDINATOR_PLAN;
+		if (__atomic_exchange_n(&c->planning.wanted, false, __ATOMIC_ACQ_REL))
 			return NULL;
 		*event = COORDINATOR_CONSOLE;
 		if (__atomic_exchange_n(&c->console_is_new, false, __ATOMIC_ACQ_REL))
@@ -126,7 +136,7 @@ static struct error *ask_frozen(struct coordinator *c, const struct call *call, 
 		err = call_slot_ask(&c->call, call, post_call, c, result);
 	else if (hold_of(c) == HOLD_NONE && __atomic_load_n(&c->over, __ATOMIC_SEQ_CST))
 		return error_create(ERROR_ENDED, "the machine has ended");
-	else if (hold_of(c) == HOLD_NONE)
+	else if (hold_of(c) != HOLD_EXPIRED)
 		return error_create(ERROR_RUNNING, "the machine is not frozen");
 	// The limit may have come in between.
 	if (hold_of(c) != HOLD_EXPIRED)
@@ -142,7 +152,9 @@ struct error *coordinator_freeze(struct coordinator *c, u64 limit_ns)
 
 	if (hold_of(c) == HOLD_FROZEN)
 		return error_create(ERROR_FROZEN, "the machine is frozen already");
-	__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
+	// A limit that main was not told of. A watch's freeze stays: it is not main's yet.
+	if (hold_of(c) == HOLD_EXPIRED)
+		__atomic_store_n(&c->hold, HOLD_NONE, __ATOMIC_SEQ_CST);
 	return call_slot_ask(&c->call, &call, post_call, c, NULL);
 }
 
@@ -277,6 +289,24 @@ struct error *coordinator_capture(struct coordinator *c, const char *tag)
 	return ask_capture(c, &(struct call){ .kind = CALL_CAPTURE, .source = FREEZE_MAIN }, tag);
 }
 
+struct error *coordinator_capture_early(struct coordinator *c, bool *taken)
+{
+	u32 result = 0;
+	struct error *err = call_slot_ask(&c->call, &(struct call){ .kind = CALL_EARLY, .source = FREEZE_FAILURE },
+					  post_call, c, &result);
+
+	*taken = result;
+	return err;
+}
+
+struct error *coordinator_run_kernel_ops(struct coordinator *c, struct op_batch *batch, const struct view *view)
+{
+	struct cold_batch cold = { .batch = batch, .view = view };
+	const struct call call = { .kind = CALL_KERNEL_OPS, .source = FREEZE_KERNEL_OP, .arg = &cold };
+
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
 struct error *coordinator_inject_capture(struct coordinator *c, enum freeze_source source, const char *tag)
 {
 	return ask_capture(c, &(struct call){ .kind = CALL_INJECT, .source = source }, tag);
@@ -362,6 +392,10 @@ static void collect(struct coordinator *c)
 	r->channel = c->reader.stats;
 	r->exit_code = r->machine.code;
 	strcpy(r->warnings, c->warnings);
+	if (c->failure_found) {
+		r->failure = c->failure_scan.found;
+		strcpy(r->failure_line, c->failure_scan.line);
+	}
 	r->reported = c->reported;
 	if (c->reported)
 		r->exit_code = c->exit_code;
@@ -417,8 +451,11 @@ void coordinator_destroy(struct coordinator *c)
 	if (c->thread_created)
 		end_thread(c);
 	monitoring_deinit(c);
+	watching_deinit(c);
 	loop_deinit(&c->loop);
-	capture_store_deinit(&c->captures);
+	captures_deinit(c);
+	periodic_deinit(c);
+	kernel_ops_deinit(c);
 	pthread_mutex_destroy(&c->warnings_lock);
 	call_slot_deinit(&c->call);
 	outbox_deinit(&c->outbox);

@@ -13,8 +13,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "coordinator/failure.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
+#include "coordinator/periodic.h"
+#include "coordinator/watching.h"
 #include "machine/frozen.h"
 
 /* Frames that wait for main: beyond this the guest has to wait. */
@@ -60,6 +63,11 @@ static void deliver(struct coordinator *c, const struct frame *f)
 		captures_take_request(c, f->payload, f->length);
 		return;
 	}
+	if (f->type == MSG_KERNEL_OP_REQUEST) {
+		kernel_ops_take_request(c, f->payload, f->length);
+		return;
+	}
+	periodic_take_frame(c, f->type);
 	if (f->type == MSG_EXIT && f->length == sizeof(report)) {
 		memcpy(&report, f->payload, sizeof(report));
 		c->reported = true;
@@ -71,10 +79,10 @@ static void deliver(struct coordinator *c, const struct frame *f)
 	}
 }
 
-/* A request of the guest's is carried out, and answered, before anything behind it is read. */
-static bool has_unanswered_request(const struct coordinator *c)
+/* A request for a capture is carried out, and answered, before anything behind it is read. */
+static bool has_unanswered_request(struct coordinator *c)
 {
-	return c->is_asked || c->reply.pending;
+	return c->is_asked || c->reply.pending || kernel_ops_are_full(c);
 }
 
 /* Hands out the frames that are complete, while there is room. False: some have to wait. */
@@ -161,6 +169,7 @@ static void push_outbox(struct coordinator *c)
 		if (sent) {
 			outbox_take(&c->outbox, sent);
 			captures_send_reply(c);
+			kernel_ops_send_answers(c);
 		}
 		if (sent < n)
 			return;
@@ -199,10 +208,14 @@ static void on_request(void *ctx, u32 events)
 
 	if (requests & REQUEST_KILL)
 		machine_stop(c->machine, EXIT_EXTERNAL_KILL);
-	if (requests & REQUEST_SEND)
+	if (requests & REQUEST_SEND) {
+		kernel_ops_send_answers(c);
 		push_outbox(c);
+	}
 	if (requests & REQUEST_RESUME)
 		coordinator_resume_input(c);
+	if (requests & REQUEST_WATCH)
+		watching_note(c);
 	// REQUEST_CALL: whoever runs the loop looks for it, since it may freeze.
 }
 
@@ -239,9 +252,11 @@ static void on_ended(void *ctx, u32 events)
 	loop_remove_fd(&c->loop, &c->ended_source);
 	loop_cancel_timer(&c->loop, &c->deadline);
 	captures_set_tick(c, 0);
+	periodic_stop(c, "the machine ended");
 	monitoring_stop(c);
 	c->draining = true;
 	captures_send_reply(c);
+	kernel_ops_end(c);
 	// At once: main may be waiting to send, and what the guest has said waits for main to take it.
 	end_sending(c);
 	for (u32 i = 0; i < CONSOLE_QUEUES; i++)
@@ -293,12 +308,14 @@ static void *coordinator_main(void *arg)
 		err = loop_run_once(&c->loop, LOOP_FOREVER);
 		captures_serve(c);
 		hold_serve(c);
+		watching_serve(c);
 	}
 	if (err) {
 		machine_set_detail(c->machine, "the coordinator: %s", error_message(err));
 		machine_stop(c->machine, EXIT_FATAL);
 		error_destroy(err);
 	}
+	failure_serve(c); // its last words may have come with its end
 	end_sending(c);
 	call_slot_close(&c->call);
 	mailbox_close(&c->mailbox);
@@ -306,10 +323,17 @@ static void *coordinator_main(void *arg)
 }
 
 /* On a vCPU's thread. */
-static void on_console(void *ctx)
+static void on_watch(void *ctx)
+{
+	coordinator_post(ctx, REQUEST_WATCH);
+}
+
+/* On a vCPU's thread. */
+static void on_console(void *ctx, const void *text, size_t size)
 {
 	struct coordinator *c = ctx;
 
+	failure_take_text(c, text, size);
 	if (!__atomic_load_n(&c->wake_on_console, __ATOMIC_ACQUIRE))
 		return;
 	if (!__atomic_exchange_n(&c->console_is_new, true, __ATOMIC_ACQ_REL))
@@ -376,6 +400,8 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 	if (err)
 		goto deinit_outbox;
 	captures_init(c);
+	watching_init(c);
+	kernel_ops_init(c);
 	pthread_mutex_init(&c->warnings_lock, NULL);
 	err = init(c);
 	if (err) {
@@ -385,6 +411,7 @@ struct error *coordinator_create(struct machine *m, u64 timeout_ns, struct coord
 	machine_listen(m, CONSOLE_PORT_FRAMES,
 		       &(struct console_port){ .ops = &frame_port_ops, .ctx = c });
 	machine_on_console(m, on_console, c);
+	machine_on_watch(m, on_watch, c);
 	*ret = c;
 	return NULL;
 

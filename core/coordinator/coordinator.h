@@ -11,9 +11,13 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "capture/capture.h"
+#include "capture/kernel_failure.h"
+#include "capture/periodic.h"
+#include "capture/plan.h"
 #include "coordinator/mailbox.h"
 #include "coordinator/monitor.h"
 #include "machine/machine.h"
+#include "machine/watch.h"
 #include "tlv/codec.h"
 
 /* What a run came to: the machine's own account, overridden by the guest's report where there is one. */
@@ -23,6 +27,8 @@ struct run_result {
 	s32 exit_code; /* the guest's where it reported, else the machine's */
 	struct frame_stats channel; /* what was dropped on port 1 */
 	char warnings[4096]; /* lines: what a user should know of a run that went on */
+	enum kernel_failure failure; /* that the guest's kernel told of first */
+	char failure_line[KERNEL_FAILURE_LINE];
 };
 
 /* How the freezes of one source went. */
@@ -51,7 +57,9 @@ enum coordinator_event {
 	COORDINATOR_FRAME, /* *mail is the caller's, to free() */
 	COORDINATOR_TIMEOUT,
 	COORDINATOR_ENDED, /* the run is over and every frame was handed out */
+	COORDINATOR_WATCH, /* coordinator_take_fire() has something */
 	COORDINATOR_CONSOLE, /* new text on COM1; only after coordinator_wake_on_console() */
+	COORDINATOR_PLAN, /* only after coordinator_wake_on_plan(): a guest's capture waits for coordinator_set_plan() */
 };
 
 /* Waits for the next one. ERROR_INTERRUPTED when a signal came. */
@@ -95,10 +103,67 @@ MUST_CHECK struct error *coordinator_visit(struct coordinator *c,
  */
 MUST_CHECK struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 count, u64 limit_ns, u32 *executed);
 
+/*
+ * What captures record from now on. view: of the machine's kernel; it is copied, and has to be set up. plan NULL:
+ * registers and clocks alone, and reason says why. The coordinator holds the plan as long as it needs it.
+ * ERROR_INVALID: the plan is for another number of CPUs; ERROR_ENDED.
+ */
+MUST_CHECK struct error *coordinator_set_plan(struct coordinator *c, struct plan *plan, const struct view *view,
+					      const char *reason);
+/* Whether the first capture that the guest asks for is to wait, for seconds at most, until a plan has been set. */
+void coordinator_wake_on_plan(struct coordinator *c, bool on);
 /* Freezes, records, thaws. tag: 1 to WIRE_TAG_SIZE printable characters. Errors as coordinator_freeze(). */
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
+/*
+ * The early one of a dual capture: the guest's kernel seems to be about to fail. *taken: false where there has been one,
+ * or the failure itself has been recorded. Errors as coordinator_capture().
+ */
+MUST_CHECK struct error *coordinator_capture_early(struct coordinator *c, bool *taken);
 struct capture_store *coordinator_captures(struct coordinator *c);
 void coordinator_freeze_counts(const struct coordinator *c, struct freeze_counts ret[FREEZE_SOURCES]);
+
+/* --- captures on a clock --- */
+
+/*
+ * Captures at the plan's moments, of the workload's time: freezes and pauses are taken out. It starts now, or (waits)
+ * when the guest says so. Each is in the store then, or a placeholder with the reason. ERROR_BUSY: some are going on.
+ */
+MUST_CHECK struct error *coordinator_start_periodic(struct coordinator *c, const struct periodic_plan *plan,
+						    bool waits);
+
+enum periodic_control {
+	PERIODIC_LOOK,
+	PERIODIC_BEGIN, /* where it waits */
+	PERIODIC_PAUSE,
+	PERIODIC_RESUME,
+	PERIODIC_FINISH, /* the workload has ended: what was not taken has a placeholder now */
+};
+
+struct periodic_counts {
+	enum periodic_state state;
+	u32 count, taken, missed;
+};
+
+/* What it has come to. ERROR_INVALID: there have been none. */
+MUST_CHECK struct error *coordinator_control_periodic(struct coordinator *c, enum periodic_control control,
+						      struct periodic_counts *ret);
+
+/* --- watches --- */
+
+/* A write that was recorded. */
+struct watch_event {
+	struct watch_fire fire;
+	char tag[32]; /* of its record among the captures */
+};
+
+/* Both freeze, where main has not. Errors as coordinator_freeze(), and those of machine_add_watch(). */
+MUST_CHECK struct error *coordinator_add_watch(struct coordinator *c, const struct watch_config *config, u32 *id);
+MUST_CHECK struct error *coordinator_remove_watch(struct coordinator *c, u32 id);
+struct watch_counts coordinator_watch_counts(const struct coordinator *c, u32 id);
+/* The oldest that main has not taken. False: there is none. */
+bool coordinator_take_fire(struct coordinator *c, struct watch_event *ret);
+/* Where the machine is frozen for a watch's function, it is main's freeze from now on. False: it is not. */
+bool coordinator_accept_freeze(struct coordinator *c);
 
 /*
  * A sample now, and each interval_ns from then on, while the machine runs and is not frozen. The view that the monitor

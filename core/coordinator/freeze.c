@@ -98,6 +98,8 @@ static void thaw(struct world_guard *guard)
 
 	if (c->frozen)
 		resume_the_rest(c);
+	else
+		coordinator_post(c, 0); // what came up meanwhile is for the loop's next turn
 	rendezvous_open(r);
 	// Who waits for the answer wakes them: vCPUs that outnumber the processors would keep it from its turn.
 	if (!hold_answer_thaw(c))

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "coordinator/failure.h"
 #include "coordinator/freeze.h"
 #include "coordinator/internal.h"
 #include "coordinator/monitoring.h"
@@ -13,6 +14,7 @@ struct holding {
 	struct coordinator *coordinator;
 	struct loop_timer limit;
 	bool expired, thaw; /* why it ends */
+	bool is_watch; /* and main may not know yet */
 };
 
 static void set_hold(struct coordinator *c, enum hold hold)
@@ -87,6 +89,8 @@ static bool serve_setting(struct coordinator *c, const struct call *call)
 		c->patience_ns = call->limit_ns;
 	else if (call->kind == CALL_MONITOR)
 		err = set_monitor(c, call);
+	else if (call->kind == CALL_PLAN || call->kind == CALL_PERIODIC)
+		err = call->look(c, call->arg);
 	else
 		return false;
 	call_slot_answer(&c->call, err, 0);
@@ -105,6 +109,7 @@ static void serve_held(struct coordinator *c, struct holding *h)
 		return;
 	switch (call.kind) {
 	case CALL_INJECT:
+	case CALL_KERNEL_OPS:
 		err = freeze_reject(c, call.source);
 		break;
 	case CALL_THAW: // answered when it is being done
@@ -120,36 +125,57 @@ static void serve_held(struct coordinator *c, struct holding *h)
 		error_destroy(err); // answered after the thaw: main finds that the limit has come
 		return;
 	default:
-		err = error_create(ERROR_FROZEN, "the machine is frozen already");
+		if (h->is_watch && (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_EARLY))
+			err = freeze_reject(c, call.source);
+		else
+			err = error_create(ERROR_FROZEN, "the machine is frozen already");
 	}
 	call_slot_answer(&c->call, err, result);
 }
 
-/* Until main's thaw, its limit, or the machine's end. Fails when nobody waits for it any more. */
-static struct error *hold(struct coordinator *c, void *arg)
+/* Until main's thaw, its limit, or the machine's end. */
+static struct error *hold_until_thaw(struct coordinator *c, struct holding *h, u64 limit_ns)
 {
-	const struct call *freeze_call = arg;
-	struct holding h = { .coordinator = c, .limit = { .fn = on_limit, .ctx = &h } };
 	struct error *err = NULL;
+	u32 watch = HOLD_WATCH;
 
-	if (!call_slot_settle(&c->call))
-		return error_create(ERROR_INTERRUPTED, "nobody waits for this freeze any more");
-	if (freeze_call->limit_ns != UINT64_MAX)
-		loop_set_timer(&c->loop, &h.limit, clock_deadline_ns(freeze_call->limit_ns));
-	set_hold(c, HOLD_FROZEN);
-	call_slot_answer(&c->call, NULL, 0);
-	while (!err && !h.thaw && !h.expired && !machine_has_stop(c->machine)) {
+	if (limit_ns != UINT64_MAX)
+		loop_set_timer(&c->loop, &h->limit, clock_deadline_ns(limit_ns));
+	while (!err && !h->thaw && !h->expired && !machine_has_stop(c->machine)) {
 		err = loop_run_once(&c->loop, LOOP_FOREVER);
-		serve_held(c, &h);
+		serve_held(c, h);
 	}
-	loop_cancel_timer(&c->loop, &h.limit);
-	if (h.expired && !h.thaw) {
+	loop_cancel_timer(&c->loop, &h->limit);
+	// What main has not heard of need not be taken from it.
+	if (__atomic_compare_exchange_n(&c->hold, &watch, HOLD_NONE, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return err;
+	if (h->expired && !h->thaw) {
 		__atomic_fetch_add(&c->expirations, 1, __ATOMIC_SEQ_CST);
 		set_hold(c, HOLD_EXPIRED);
 	} else {
 		set_hold(c, HOLD_NONE);
 	}
 	return err;
+}
+
+/* Fails when nobody waits for it any more. */
+static struct error *hold(struct coordinator *c, void *arg)
+{
+	const struct call *freeze_call = arg;
+	struct holding h = { .coordinator = c, .limit = { .fn = on_limit, .ctx = &h } };
+
+	if (!call_slot_settle(&c->call))
+		return error_create(ERROR_INTERRUPTED, "nobody waits for this freeze any more");
+	set_hold(c, HOLD_FROZEN);
+	call_slot_answer(&c->call, NULL, 0);
+	return hold_until_thaw(c, &h, freeze_call->limit_ns);
+}
+
+struct error *hold_for_watch(struct coordinator *c, u64 limit_ns)
+{
+	struct holding h = { .coordinator = c, .limit = { .fn = on_limit, .ctx = &h }, .is_watch = true };
+
+	return hold_until_thaw(c, &h, limit_ns);
 }
 
 bool hold_answer_thaw(struct coordinator *c)
@@ -189,6 +215,7 @@ void hold_serve(struct coordinator *c)
 {
 	struct call call;
 	struct error *err;
+	u32 result = 0;
 
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
@@ -196,14 +223,20 @@ void hold_serve(struct coordinator *c)
 	case CALL_FREEZE:
 		freeze_for_main(c, &call);
 		return;
+	case CALL_EARLY:
+		err = failure_take_early(c, &result);
+		break;
 	case CALL_CAPTURE:
 	case CALL_INJECT:
 		err = captures_record(c, call.source, call.tag);
 		break;
+	case CALL_KERNEL_OPS:
+		err = kernel_ops_run_cold(c, call.arg);
+		break;
 	default:
 		err = not_frozen(c);
 	}
-	call_slot_answer(&c->call, err, 0);
+	call_slot_answer(&c->call, err, result);
 }
 
 void hold_serve_busy(struct coordinator *c)
@@ -213,7 +246,8 @@ void hold_serve_busy(struct coordinator *c)
 
 	if (!call_slot_take(&c->call, &call) || serve_setting(c, &call))
 		return;
-	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_INJECT)
+	if (call.kind == CALL_FREEZE || call.kind == CALL_CAPTURE || call.kind == CALL_EARLY ||
+	    call.kind == CALL_INJECT || call.kind == CALL_KERNEL_OPS)
 		err = freeze_reject(c, call.source);
 	else
 		err = not_frozen(c);

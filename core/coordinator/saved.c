@@ -4,9 +4,11 @@
  */
 #include <string.h>
 
+#include "coordinator/failure.h"
 #include "coordinator/internal.h"
+#include "coordinator/periodic.h"
 
-enum { SAVED_VERSION = 1 };
+enum { SAVED_VERSION = 2 };
 
 struct machine *coordinator_machine(struct coordinator *c)
 {
@@ -29,6 +31,7 @@ void coordinator_save(struct coordinator *c, struct buf *out)
 	buf_put(out, c->reply.payload, c->reply.pending ? c->reply.size : 0);
 	buf_put_u8(out, c->reported);
 	buf_put_u32(out, (u32)c->exit_code);
+	kernel_ops_save(c, out);
 }
 
 struct saved_bytes {
@@ -69,15 +72,23 @@ struct error *coordinator_load(struct coordinator *c, struct reader *in)
 
 	u8 reported = reader_get_u8(in);
 	s32 exit_code = (s32)reader_get_u32(in);
+	struct saved_bytes rest = { .size = (u32)reader_left(in) };
+
+	rest.data = reader_take(in, rest.size);
+
+	struct reader kernel_ops = reader_init(rest.data, rest.size);
 	struct error *err = reader_check(in, "a saved conversation");
 
 	if (err)
 		return err;
-	if (version != SAVED_VERSION || reader_left(in) || is_asked > 1 || reported > 1 ||
+	if (version != SAVED_VERSION || is_asked > 1 || reported > 1 ||
 	    partial.size > c->reader.capacity || reply.size > sizeof(c->reply.payload) ||
-	    (is_asked && !snapshot_tag_is_good(asked.tag)) || !outbox_restore(&c->outbox, out.data, out.size))
+	    (is_asked && !snapshot_tag_is_good(asked.tag)) || !kernel_ops_load(c, &kernel_ops) ||
+	    !outbox_restore(&c->outbox, out.data, out.size))
 		return error_create(ERROR_FORMAT, "a saved conversation makes no sense");
 	c->epoch++;
+	failure_forget(c);
+	periodic_stop(c, "the machine was taken back");
 	restore_reader(&c->reader, partial);
 	c->is_asked = is_asked;
 	c->asked = asked;

@@ -11,6 +11,7 @@ const char *freeze_source_name(enum freeze_source source)
 		[FREEZE_PERIODIC] = "periodic",
 		[FREEZE_WATCH] = "watch",
 		[FREEZE_KERNEL_OP] = "kernel-op",
+		[FREEZE_FAILURE] = "failure",
 	};
 
 	return names[source];

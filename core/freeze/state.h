@@ -24,6 +24,7 @@ enum freeze_source {
 	FREEZE_PERIODIC,
 	FREEZE_WATCH, /* a vCPU hit a watchpoint */
 	FREEZE_KERNEL_OP, /* a cold operation on the kernel's memory */
+	FREEZE_FAILURE, /* the guest's kernel has failed */
 	FREEZE_SOURCES,
 };
 

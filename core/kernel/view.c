@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "kernel/view_recorded.h"
 #include "x86/paging.h"
 
 enum {
@@ -179,9 +180,18 @@ static struct error *walk_kernel(const struct view *v, u64 address, struct view_
 	return walk(v, v->root, address, ret);
 }
 
+static struct error *check_is_memory(const struct view *v, const char *what)
+{
+	if (!v->recorded)
+		return NULL;
+	return error_create(ERROR_UNSUPPORTED, "a record %s", what);
+}
+
 /* The machine is there. */
 static struct error *translate(const struct view *v, u64 root, u64 address, struct view_place *ret)
 {
+	if (v->recorded)
+		return view_find_recorded(v, root, address, ret);
 	if (root)
 		return walk(v, root, address, ret);
 	return find_in_ranges(v, address, ret) ? NULL : walk_kernel(v, address, ret);
@@ -191,6 +201,8 @@ struct error *view_translate(const struct view *v, u64 root, u64 address, bool d
 {
 	struct error *err = check_use(v);
 
+	if (!err)
+		err = check_is_memory(v, "has no physical addresses");
 	if (err)
 		return err;
 	return do_walk && !root ? walk_kernel(v, address, ret) : translate(v, root, address, ret);
@@ -427,6 +439,8 @@ struct error *view_write(const struct view *v, u64 root, u64 address, const void
 	struct error *err = check_span(v, address, size);
 
 	if (!err)
+		err = check_is_memory(v, "does not change");
+	if (!err)
 		err = write_pages(v, root, address, NULL, size);
 	if (!err)
 		err = write_pages(v, root, address, data, size);
@@ -452,9 +466,15 @@ struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 
 		return view_read(v, 0, address, ret, size);
 	}
 	err = translate(v, 0, address, &place);
-	if (!err)
-		*ret = load(place.hva, size);
-	return err;
+	if (err)
+		return err;
+	// Two pieces of a record may meet in the middle of a word.
+	if (place.left < size) {
+		*ret = 0;
+		return view_read(v, 0, address, ret, size);
+	}
+	*ret = load(place.hva, size);
+	return NULL;
 }
 
 struct error *view_write_scalar(const struct view *v, u64 address, u32 size, u64 value)
@@ -462,6 +482,8 @@ struct error *view_write_scalar(const struct view *v, u64 address, u32 size, u64
 	struct view_place place = { 0 };
 	struct error *err = check_scalar(v, address, size);
 
+	if (!err)
+		err = check_is_memory(v, "does not change");
 	if (err)
 		return err;
 	if (address % size)

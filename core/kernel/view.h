@@ -33,6 +33,12 @@ struct view_range {
 
 enum { VIEW_RANGES = 3 };
 
+/* A piece of memory that was recorded. data has the same place in a word as address. */
+struct view_segment {
+	u64 address, size;
+	const u8 *data;
+};
+
 /*
  * LuaJIT reads this struct, too (lua/ktstr/kernel/c.lua): an object's plain loads go by frozen, generation, ranges.
  *
@@ -61,6 +67,10 @@ struct view {
 	u64 slide; /* KASLR's, of the image's virtual addresses */
 	/* The image, the direct map below the hole, the one above it. Checked against the page tables when set. */
 	struct view_range ranges[VIEW_RANGES];
+	/* What a record has, by address, without overlap; then there is nothing else, and the ranges are empty. */
+	const struct view_segment *segments;
+	u32 segment_count;
+	u32 recorded; /* 1: of a record */
 };
 
 /* Where a byte lies. */
@@ -76,6 +86,11 @@ struct view_place {
 /* memory outlives it, or view_end(). ERROR_INVALID: the kernel is not in that memory. */
 MUST_CHECK struct error *view_init(struct view *v, const struct guest_memory *memory,
 				   const struct placed_kernel *kernel);
+/*
+ * Of a record, frozen for good: the segments outlive it. What they have not is ERROR_UNMAPPED, to write is
+ * ERROR_UNSUPPORTED, and so is view_translate(): there are no physical addresses.
+ */
+void view_init_recorded(struct view *v, const struct view_segment *segments, u32 count, u64 slide);
 /* expirations: what *expirations_now was before the freeze was asked for. */
 void view_freeze(struct view *v, u32 expirations);
 /* Nothing where it is not frozen. */

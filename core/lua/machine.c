@@ -349,8 +349,12 @@ static int lua_machine_recv(lua_State *L)
 		return push_no_frame(L, "timeout");
 	case COORDINATOR_ENDED:
 		return push_no_frame(L, "ended");
+	case COORDINATOR_PLAN:
+		return push_no_frame(L, "plan");
 	case COORDINATOR_CONSOLE:
 		return push_no_frame(L, "console");
+	case COORDINATOR_WATCH:
+		return push_no_frame(L, "watch");
 	case COORDINATOR_FRAME:
 		break;
 	}
@@ -445,6 +449,14 @@ static void push_result(lua_State *L, const struct lua_machine *lm)
 	lua_setfield(L, -2, "last_words");
 	lua_pushstring(L, r->warnings);
 	lua_setfield(L, -2, "warnings");
+	if (r->failure) {
+		lua_createtable(L, 0, 2);
+		lua_pushstring(L, kernel_failure_name(r->failure));
+		lua_setfield(L, -2, "kind");
+		lua_pushstring(L, r->failure_line);
+		lua_setfield(L, -2, "line");
+		lua_setfield(L, -2, "failure");
+	}
 	push_channel(L, &r->channel);
 	lua_setfield(L, -2, "channel");
 }
@@ -488,6 +500,9 @@ void bind_machine(lua_State *L)
 	luaL_register(L, NULL, machine_view_methods);
 	luaL_register(L, NULL, machine_dump_methods);
 	luaL_register(L, NULL, machine_monitor_methods);
+	luaL_register(L, NULL, machine_watch_methods);
+	luaL_register(L, NULL, machine_periodic_methods);
+	luaL_register(L, NULL, machine_ops_methods);
 	lua_setfield(L, -2, "__index");
 	lua_pop(L, 1);
 	lua_pushcfunction(L, core_machine);

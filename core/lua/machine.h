@@ -48,6 +48,15 @@ extern const luaL_Reg machine_view_methods[];
 /* machine_monitor.c */
 extern const luaL_Reg machine_monitor_methods[];
 
+/* machine_watch.c */
+extern const luaL_Reg machine_watch_methods[];
+
+/* machine_periodic.c */
+extern const luaL_Reg machine_periodic_methods[];
+
+/* machine_ops.c */
+extern const luaL_Reg machine_ops_methods[];
+
 /* machine_dump.c */
 extern const luaL_Reg machine_dump_methods[];
 

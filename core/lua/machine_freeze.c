@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "coordinator/kernel_op.h"
 #include "lua/image.h"
 #include "lua/machine.h"
 #include "warm/warm.h"
@@ -133,7 +134,8 @@ bool machine_visit_is_over(lua_State *L)
 static int lua_machine_frozen(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
-	u64 limit = opt_limit(L, 2, UINT64_MAX);
+	bool is_frozen = lua_isboolean(L, 2); // for a watch, and main's now
+	u64 limit = is_frozen ? 0 : opt_limit(L, 2, UINT64_MAX);
 
 	luaL_checktype(L, 3, LUA_TFUNCTION);
 	// A compiled loop looks at no hook, so nothing could end it. What fn calls is compiled as ever.
@@ -146,7 +148,8 @@ static int lua_machine_frozen(lua_State *L)
 		.outer = visits->innermost,
 	};
 
-	bind_check(L, freeze(lm, limit));
+	if (!is_frozen)
+		bind_check(L, freeze(lm, limit));
 	visits->innermost = &visit;
 
 	int failed = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
@@ -239,9 +242,76 @@ static int lua_machine_capture(lua_State *L)
 	return 0;
 }
 
+static const char record_metatable[] = "ktstr.record";
+
+static int record_gc(lua_State *L)
+{
+	struct record **r = luaL_checkudata(L, 1, record_metatable);
+
+	record_put(*r);
+	*r = NULL;
+	return 0;
+}
+
+/* What Lua's FFI finds a struct record * in, and is held by. */
+static void push_record(lua_State *L, struct record *record)
+{
+	struct record **r = lua_newuserdata(L, sizeof(*r));
+
+	*r = NULL;
+	if (luaL_newmetatable(L, record_metatable)) {
+		lua_pushcfunction(L, record_gc);
+		lua_setfield(L, -2, "__gc");
+	}
+	lua_setmetatable(L, -2);
+	*r = record_get(record);
+}
+
+/* What captures record: a program of bytes; or nothing, and why. */
+static int lua_machine_set_plan(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	const char *reason = luaL_optstring(L, 3, NULL);
+	struct plan *plan = NULL;
+	size_t size;
+
+	if (!lua_isnoneornil(L, 2)) {
+		const char *bytes = luaL_checklstring(L, 2, &size);
+
+		bind_check(L, plan_create(bytes, size, &plan));
+	}
+
+	struct error *err = coordinator_set_plan(lm->coordinator, plan, &lm->view, reason);
+
+	plan_put(plan);
+	bind_check(L, err);
+	return 0;
+}
+
+static int lua_machine_wake_on_plan(lua_State *L)
+{
+	struct lua_machine *lm = machine_check(L);
+
+	if (lm->coordinator)
+		coordinator_wake_on_plan(lm->coordinator, lua_toboolean(L, 2));
+	return 0;
+}
+
 static void push_capture(lua_State *L, const struct capture *c)
 {
-	lua_createtable(L, 0, 5);
+	lua_createtable(L, 0, 10);
+	lua_pushnumber(L, (double)c->number);
+	lua_setfield(L, -2, "number");
+	lua_pushboolean(L, c->missed);
+	lua_setfield(L, -2, "missed");
+	lua_pushstring(L, c->reason);
+	lua_setfield(L, -2, "reason");
+	lua_pushnumber(L, (double)c->frozen_ns / NSEC_PER_SEC);
+	lua_setfield(L, -2, "frozen");
+	if (c->record) {
+		push_record(L, c->record);
+		lua_setfield(L, -2, "record");
+	}
 	lua_pushstring(L, c->tag);
 	lua_setfield(L, -2, "tag");
 	lua_pushstring(L, freeze_source_name(c->source));
@@ -250,6 +320,10 @@ static void push_capture(lua_State *L, const struct capture *c)
 	lua_setfield(L, -2, "elapsed");
 	lua_pushnumber(L, (double)c->clock_ns / NSEC_PER_SEC);
 	lua_setfield(L, -2, "clock");
+	if (c->workload_ns != CAPTURE_NO_WORKLOAD) {
+		lua_pushnumber(L, (double)c->workload_ns / NSEC_PER_SEC);
+		lua_setfield(L, -2, "workload");
+	}
 	lua_createtable(L, (int)c->cpus, 0);
 	for (u32 i = 0; i < c->cpus; i++) {
 		lua_createtable(L, 0, 2);
@@ -358,7 +432,8 @@ static enum freeze_source check_source(lua_State *L, int index)
 
 static int lua_machine_test_hook(lua_State *L)
 {
-	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", "capture", NULL };
+	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", "capture",
+					     "kernel_op_timeout", NULL };
 	struct coordinator *c = machine_check_started(L)->coordinator;
 
 	switch (luaL_checkoption(L, 2, NULL, names)) {
@@ -374,6 +449,9 @@ static int lua_machine_test_hook(lua_State *L)
 	case 3:
 		bind_check(L, coordinator_inject_capture(c, check_source(L, 3), luaL_checkstring(L, 4)));
 		break;
+	case 4:
+		coordinator_inject_kernel_op_patience(c, opt_limit(L, 3, 0));
+		break;
 	}
 	return 0;
 }
@@ -388,6 +466,8 @@ const luaL_Reg machine_freeze_methods[] = {
 	{ "step", lua_machine_step },
 	{ "read_physical", lua_machine_read_physical },
 	{ "memory_crc", lua_machine_memory_crc },
+	{ "set_plan", lua_machine_set_plan },
+	{ "wake_on_plan", lua_machine_wake_on_plan },
 	{ "capture", lua_machine_capture },
 	{ "captures", lua_machine_captures },
 	{ "save", lua_machine_save },

@@ -45,6 +45,20 @@ static void put_array(lua_State *L, struct attr_writer *w, const struct attr_inf
 	lua_pop(L, 1);
 }
 
+/* A string is its eight bytes: a number of Lua's could not hold every value. */
+static u64 u64_in(lua_State *L, const char *name)
+{
+	size_t n = 0;
+	const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+	u64 value;
+
+	// A time of day in nanoseconds is beyond what a double counts one by one, and close enough.
+	if (!bytes || n != sizeof(value))
+		return (u64)number_in(L, name, 0, 0x1p63);
+	memcpy(&value, bytes, n);
+	return value;
+}
+
 /* The value is on top of the stack. */
 static void put_attr(lua_State *L, struct attr_writer *w, const struct attr_info *info)
 {
@@ -66,8 +80,7 @@ static void put_attr(lua_State *L, struct attr_writer *w, const struct attr_info
 		attr_put_s32(w, info->type, (s32)number_in(L, info->name, INT32_MIN, INT32_MAX));
 		break;
 	case ATTR_KIND_U64:
-		// A time of day in nanoseconds is beyond what a double counts one by one, and close enough.
-		attr_put_u64(w, info->type, (u64)number_in(L, info->name, 0, 0x1p63));
+		attr_put_u64(w, info->type, u64_in(L, info->name));
 		break;
 	case ATTR_KIND_FLAG:
 		if (lua_toboolean(L, -1))
@@ -79,6 +92,12 @@ static void put_attr(lua_State *L, struct attr_writer *w, const struct attr_info
 		break;
 	case ATTR_KIND_U64_ARRAY:
 		put_array(L, w, info);
+		break;
+	case ATTR_KIND_BYTES:
+		text = lua_tolstring(L, -1, &n);
+		if (!text)
+			bind_raise(L, error_create(ERROR_INVALID, "attribute %s takes a string", info->name));
+		attr_put_data(w, info->type, text, n);
 		break;
 	}
 }
@@ -162,6 +181,7 @@ static void push_value(lua_State *L, const struct attr *a)
 
 	switch (a->info->kind) {
 	case ATTR_KIND_STRING:
+	case ATTR_KIND_BYTES:
 		lua_pushlstring(L, a->value, a->length);
 		break;
 	case ATTR_KIND_U32:
@@ -332,6 +352,21 @@ static const char *decode_snapshot_request(lua_State *L, const u8 *data, size_t 
 	return NULL;
 }
 
+/* What the coordinator makes of a request: the number that it gave it, and the payload as it came. */
+static const char *decode_kernel_op_request(lua_State *L, const u8 *data, size_t n)
+{
+	u64 token;
+
+	if (n < sizeof(token))
+		return "cut short";
+	memcpy(&token, data, sizeof(token));
+	lua_newtable(L);
+	set_number(L, "token", (double)token);
+	lua_pushlstring(L, (const char *)data + sizeof(token), n - sizeof(token));
+	lua_setfield(L, -2, "payload");
+	return NULL;
+}
+
 static void set_known(lua_State *L, const char *name, u64 v)
 {
 	if (v != WIRE_UNKNOWN)
@@ -386,6 +421,7 @@ static int wire_decode(lua_State *L)
 		{ MSG_LIFECYCLE, decode_lifecycle },
 		{ MSG_WORKER_REPORT, decode_worker_report },
 		{ MSG_SNAPSHOT_REQUEST, decode_snapshot_request },
+		{ MSG_KERNEL_OP_REQUEST, decode_kernel_op_request },
 	};
 	u32 type = bind_check_u32(L, 1);
 	size_t n;

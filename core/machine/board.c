@@ -156,7 +156,7 @@ static void com1_output(void *ctx, const void *data, size_t size)
 
 	textlog_append(&m->console_log, data, size);
 	if (m->console_wake)
-		m->console_wake(m->console_ctx);
+		m->console_wake(m->console_ctx, data, size);
 }
 
 static void com2_output(void *ctx, const void *data, size_t size)

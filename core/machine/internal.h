@@ -37,6 +37,8 @@ struct msix_block {
 	int fds[MSIX_MAX_VECTORS];
 };
 
+struct watches;
+
 /* How far machine_create() got: each stage is undone by machine_destroy(). */
 enum machine_stage {
 	STAGE_NONE,
@@ -75,7 +77,7 @@ struct machine {
 	struct console_port port_taps[CONSOLE_PORTS]; /* who listens to each port */
 
 	struct textlog console_log, last_words;
-	void (*console_wake)(void *ctx);
+	void (*console_wake)(void *ctx, const void *text, size_t size);
 	void *console_ctx;
 
 	pthread_mutex_t lock;
@@ -99,6 +101,9 @@ struct machine {
 	struct clocks clocks;
 	bool long_frozen; /* atomic: the last freeze was; written before the thaw */
 	bool is_loading; /* routes are handed to KVM once, when all is loaded */
+	struct watches *watches; /* NULL before the first; it comes while all are parked */
+	void (*watch_wake)(void *ctx);
+	void *watch_ctx;
 	bool replay_due; /* its devices' interrupts and kicks have been lost over a save, and are to come again */
 };
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "machine/frozen.h"
 #include "machine/internal.h"
+#include "machine/watch_internal.h"
 #include "x86/apicid.h"
 #include "x86/boot.h"
 #include "x86/cpuid.h"
@@ -226,6 +227,7 @@ void machine_destroy(struct machine *m)
 	machine_stop(m, EXIT_EXTERNAL_KILL);
 	machine_join(m);
 	machine_deinit_freeze(m);
+	watches_destroy(m->watches);
 	for (u32 i = 0; i < m->vcpu_count; i++)
 		vcpu_deinit(&m->vcpus[i].vcpu);
 	free(m->vcpus);
@@ -365,7 +367,7 @@ struct textlog *machine_last_words(struct machine *m)
 	return &m->last_words;
 }
 
-void machine_on_console(struct machine *m, void (*wake)(void *ctx), void *ctx)
+void machine_on_console(struct machine *m, void (*wake)(void *ctx, const void *text, size_t size), void *ctx)
 {
 	m->console_wake = wake;
 	m->console_ctx = ctx;

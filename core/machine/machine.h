@@ -81,7 +81,7 @@ struct virtio_console *machine_virtio_console(struct machine *m);
 void machine_listen(struct machine *m, u32 port, const struct console_port *listener);
 struct textlog *machine_console_log(struct machine *m); /* COM1 */
 struct textlog *machine_last_words(struct machine *m); /* COM2 */
-/* wake(ctx) is called, on a vCPU's thread, when COM1 has new text. Set before the start. */
-void machine_on_console(struct machine *m, void (*wake)(void *ctx), void *ctx);
+/* wake(ctx, text, size) is called, on a vCPU's thread, one at a time, for COM1's new text. Set before the start. */
+void machine_on_console(struct machine *m, void (*wake)(void *ctx, const void *text, size_t size), void *ctx);
 
 #endif

@@ -9,6 +9,7 @@
 #include "kvm/vcpu_state.h"
 #include "machine/frozen.h"
 #include "machine/internal.h"
+#include "machine/watch.h"
 #include "x86/cpuid_compare.h"
 
 enum {
@@ -388,7 +389,7 @@ struct error *machine_rewind(struct machine *m, const struct saved_machine *save
 	if (!err)
 		err = guest_memory_refill(&m->memory, saved->memory_fd);
 	if (!err)
-		err = vm_reset_slots(&m->vm, &m->memory);
+		err = machine_rewind_watches(m);
 	for (u32 i = 0; !err && i < m->vcpu_count; i++)
 		timer_disarm(&m->vcpus[i].vcpu);
 	if (!err)

@@ -5,6 +5,7 @@
 
 #include "kvm/vcpu_step.h"
 #include "machine/internal.h"
+#include "machine/watch_internal.h"
 
 /* A vCPU in any other state would wait in KVM_RUN for something that cannot come now. */
 static bool can_execute(struct vcpu_thread *t)
@@ -74,7 +75,7 @@ static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
 	t->step.err = vcpu_get_regs(&t->vcpu, &before);
 	// For each step: KVM forgets the trap flag where it has written the guest's flags itself.
 	if (!t->step.err)
-		t->step.err = vcpu_set_guest_debug(&t->vcpu, debug, NULL);
+		t->step.err = watch_set_debug(t, debug);
 	return t->step.err ? NULL : execute(t, &before, verdict);
 }
 
@@ -89,7 +90,7 @@ struct error *vcpu_thread_step(struct vcpu_thread *t, enum verdict *verdict)
 	       !is_cancelled(t) && can_execute(t))
 		err = step_once(t, verdict);
 
-	struct error *off = vcpu_set_guest_debug(&t->vcpu, 0, NULL);
+	struct error *off = watch_set_debug(t, 0);
 
 	if (!step->err)
 		step->err = off;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "machine/internal.h"
 #include "machine/step.h"
+#include "machine/watch_internal.h"
 
 /* Nobody else's, and no real-time signal: those get lost where the user has too many of them pending. */
 #define KICK_SIGNAL SIGURG
@@ -48,6 +49,8 @@ static void handle_mmio(struct vcpu_thread *t)
 {
 	struct kvm_run *run = t->vcpu.run;
 
+	if (run->mmio.is_write && watch_take_write(t))
+		return;
 	if (run->mmio.is_write)
 		bus_write(&t->machine->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 	else
@@ -95,8 +98,12 @@ static enum verdict handle_exit(struct vcpu_thread *t)
 		return VERDICT_GO_ON;
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_INTR:
-	case KVM_EXIT_DEBUG: // a step's end; and the last one may come out after stepping was turned off
 		return VERDICT_GO_ON;
+	case KVM_EXIT_DEBUG: // a step's end; and the last one may come out after stepping was turned off
+		watch_take_debug(t);
+		return VERDICT_GO_ON;
+	case KVM_EXIT_INTERNAL_ERROR:
+		return watch_take_failure(t) ? VERDICT_GO_ON : fatal(t);
 	default: // triple fault, failed entry, internal error, and what nobody expects
 		return fatal(t);
 	}
@@ -128,7 +135,7 @@ struct error *vcpu_thread_retire(struct vcpu_thread *t, enum verdict *verdict)
 		vcpu_request_exit(&t->vcpu);
 		err = vcpu_thread_enter(t, verdict);
 	}
-	return err;
+	return err ? err : watch_undo(t);
 }
 
 /* The fault that tests inject. It stops where a vCPU that its kick does not reach would be. */
@@ -185,6 +192,12 @@ static struct error *run_until_end(struct vcpu_thread *t, enum verdict *verdict)
 			err = vcpu_thread_retire(t, verdict);
 			if (!err && *verdict == VERDICT_GO_ON)
 				err = park(t, verdict);
+			continue;
+		}
+		if (watch_wants_attention(t)) {
+			err = vcpu_thread_retire(t, verdict);
+			if (!err && *verdict == VERDICT_GO_ON)
+				watch_wait(t);
 			continue;
 		}
 		vcpu_clear_exit(&t->vcpu);
@@ -282,6 +295,7 @@ struct error *vcpu_thread_start(struct vcpu_thread *t)
 void vcpu_thread_kick(struct vcpu_thread *t)
 {
 	vcpu_request_exit(&t->vcpu);
+	__atomic_fetch_add(&t->kicks, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->running, __ATOMIC_SEQ_CST))
 		pthread_kill(t->self, KICK_SIGNAL);
 }

@@ -41,6 +41,7 @@ struct vcpu_thread {
 	bool is_crowding; /* it may keep who wakes it from a processor */
 	struct timer_note timer; /* while parked */
 	struct vcpu_step step; /* the coordinator's, but for the time that it gives it away */
+	u32 kicks; /* atomic: so often has it been kicked */
 	u64 deaf_until_ns; /* atomic; 0, but in tests: it does not acknowledge a freeze before */
 };
 

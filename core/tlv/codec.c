@@ -177,6 +177,18 @@ const struct attr_info attr_infos[] = {
 	ATTR(RUN_ID, STRING),
 	ATTR(REALTIME_NS, U64),
 	ATTR(ENTROPY, U64_ARRAY),
+	ATTR(KERNEL_OP, U32),
+	ATTR(SYMBOL, STRING),
+	ATTR(ADDRESS, U64),
+	ATTR(TASK, U32),
+	ATTR(CPU, U32),
+	ATTR(FIELD, STRING),
+	ATTR(STRUCT, STRING),
+	ATTR(TYPE, STRING),
+	ATTR(VALUE, U64),
+	ATTR(SIGNED, U64),
+	ATTR(DATA, BYTES),
+	ATTR(WRITTEN, FLAG),
 };
 
 const u32 attr_info_count = ARRAY_SIZE(attr_infos);
@@ -267,6 +279,11 @@ void attr_put_u64_array(struct attr_writer *w, u32 type, const u64 *values, size
 		put(w, type, ATTR_KIND_U64_ARRAY, values, count * sizeof(u64));
 }
 
+void attr_put_data(struct attr_writer *w, u32 type, const void *data, size_t n)
+{
+	put(w, type, ATTR_KIND_BYTES, data, n);
+}
+
 struct attr_reader attr_reader_init(const void *data, size_t size)
 {
 	return (struct attr_reader){ .data = data, .size = size };
@@ -288,6 +305,8 @@ static bool length_fits(enum attr_kind kind, const void *value, size_t n)
 		return n == sizeof(struct wire_param);
 	case ATTR_KIND_U64_ARRAY:
 		return n % sizeof(u64) == 0;
+	case ATTR_KIND_BYTES:
+		return true;
 	}
 	return false;
 }

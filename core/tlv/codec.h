@@ -77,6 +77,7 @@ enum attr_kind {
 	ATTR_KIND_FLAG, /* no value: being there is what it says */
 	ATTR_KIND_PARAM, /* struct wire_param */
 	ATTR_KIND_U64_ARRAY,
+	ATTR_KIND_BYTES, /* any */
 };
 
 struct attr_info {
@@ -114,6 +115,7 @@ void attr_put_s32(struct attr_writer *w, u32 type, s32 value);
 void attr_put_flag(struct attr_writer *w, u32 type);
 void attr_put_param(struct attr_writer *w, u32 type, u64 index, u64 value);
 void attr_put_u64_array(struct attr_writer *w, u32 type, const u64 *values, size_t count);
+void attr_put_data(struct attr_writer *w, u32 type, const void *data, size_t n);
 
 struct attr_reader {
 	const u8 *data;

@@ -56,12 +56,12 @@ enum wire_type {
 	MSG_TEST_RESULT = 0x54455354, /* "TEST" */
 	MSG_EXIT = 0x45584954, /* "EXIT": struct wire_exit; the run's end, once, last */
 	MSG_SNAPSHOT_REQUEST = 0x534e5251, /* "SNRQ": struct wire_snapshot_request */
-	MSG_KERNEL_OP_REQUEST = 0x4b4f5251, /* "KORQ" */
+	MSG_KERNEL_OP_REQUEST = 0x4b4f5251, /* "KORQ": struct wire_kernel_op_request, then entries */
 	MSG_OP_REPLY = 0x4f505250, /* "OPRP": struct wire_op_reply, then attributes or data */
 	/* Host to guest. */
 	MSG_OP_REQUEST = 0x4f505251, /* "OPRQ": struct wire_op_request, then attributes or data */
 	MSG_SNAPSHOT_REPLY = 0x534e5250, /* "SNRP": struct wire_snapshot_reply, then REASON if there is one */
-	MSG_KERNEL_OP_REPLY = 0x4b4f5250, /* "KORP" */
+	MSG_KERNEL_OP_REPLY = 0x4b4f5250, /* "KORP": struct wire_kernel_op_reply, then what came of the entries */
 };
 
 /* Internal ones never count as a test's output. */
@@ -124,6 +124,58 @@ enum wire_snapshot_status {
 struct wire_snapshot_reply {
 	u32 request_id;
 	u32 status; /* enum wire_snapshot_status; REASON tells more when it is not DONE */
+};
+
+enum {
+	KERNEL_OP_REQUEST_MAX = 64 << 10, /* bytes of a request's payload */
+	KERNEL_OP_ENTRIES_MAX = 1024,
+	KERNEL_OP_BYTES_MAX = 32 << 10, /* that all entries together read, or write, as bytes */
+	/* Characters of names. */
+	KERNEL_OP_SYMBOL_MAX = 511,
+	KERNEL_OP_FIELD_MAX = 255,
+	KERNEL_OP_STRUCT_MAX = 127,
+	KERNEL_OP_TYPE_MAX = 7,
+};
+
+enum wire_kernel_op_flag {
+	KERNEL_OP_COLD = 1 << 0, /* in one freeze; else one by one while the machine runs */
+};
+
+/*
+ * Reads and writes of the kernel's memory, in order. Behind it: entries, each of which begins with KERNEL_OP and says
+ *   where: SYMBOL, ADDRESS, or TASK (its pid); then perhaps FIELD, a path from there ("cfs.nr_queued", "curr.pid":
+ *          pointers are followed), for which STRUCT says what is at a symbol or an address ("struct rq") where the
+ *          kernel's own types do not; and CPU, where the symbol or a pointer on the way is per-CPU;
+ *   what:  TYPE ("u8" to "u64", "s8" to "s64", "bytes"), which may be left out where the kernel's types say it; for
+ *          "bytes" read the LENGTH, likewise; VALUE to write or to set (OR: "u32" only), DATA for "bytes" written.
+ */
+struct wire_kernel_op_request {
+	u32 request_id;
+	u32 flags; /* enum wire_kernel_op_flag */
+};
+
+enum wire_kernel_op {
+	KERNEL_OP_READ = 1,
+	KERNEL_OP_WRITE = 2,
+	KERNEL_OP_OR = 3, /* sets the bits of VALUE, at once also while the guest runs */
+};
+
+enum wire_kernel_op_status {
+	KERNEL_OP_DONE = 0,
+	KERNEL_OP_BUSY = 1, /* cold, and somebody else holds the freeze: nothing was done, ask again */
+	KERNEL_OP_TIMEOUT = 2, /* nobody came to serve it, or a vCPU did not stop in time: nothing was done */
+	KERNEL_OP_FAILED = 3, /* entry number `done`, or the request as it is: REASON says why */
+};
+
+/*
+ * Each request gets exactly one reply, with its id, unless the machine ends first. Behind it: for each entry that was
+ * carried out, in order, one of VALUE, SIGNED (a VALUE in two's complement), DATA, WRITTEN; an OR's is the VALUE
+ * before. Then REASON, unless all went well.
+ */
+struct wire_kernel_op_reply {
+	u32 request_id;
+	u32 status; /* enum wire_kernel_op_status */
+	u32 done; /* entries carried out: those before the first that failed, which stay so */
 };
 
 struct wire_op_request {
@@ -255,6 +307,18 @@ enum wire_attr {
 	ATTR_RUN_ID = 37, /* string: 32 hexadecimal digits */
 	ATTR_REALTIME_NS = 38, /* u64: CLOCK_REALTIME */
 	ATTR_ENTROPY = 39, /* u64 array: random bytes */
+	ATTR_KERNEL_OP = 40, /* u32: enum wire_kernel_op */
+	ATTR_SYMBOL = 41, /* string */
+	ATTR_ADDRESS = 42, /* u64 */
+	ATTR_TASK = 43, /* u32: a pid, as the first pid namespace counts */
+	ATTR_CPU = 44, /* u32 */
+	ATTR_FIELD = 45, /* string */
+	ATTR_STRUCT = 46, /* string */
+	ATTR_TYPE = 47, /* string */
+	ATTR_VALUE = 48, /* u64 */
+	ATTR_SIGNED = 49, /* u64 */
+	ATTR_DATA = 50, /* any bytes */
+	ATTR_WRITTEN = 51, /* flag: no value */
 };
 
 /* All times in nanoseconds; what could not be measured is WIRE_UNKNOWN. */

@@ -22,7 +22,7 @@ struct stream;
 struct work_set;
 struct helper;
 struct removal;
-struct captures;
+struct askers;
 
 struct agent {
 	bool init; /* PID 1 of a machine, not a process under test */
@@ -49,7 +49,7 @@ struct agent {
 	struct work_set *work; /* workers.c */
 	struct helper *helpers; /* helper.c */
 	struct removal *removals; /* cgroup.c */
-	struct captures *captures; /* capture.c; NULL: nobody can ask for any */
+	struct askers *captures, *kernel_ops; /* ask.c; NULL: nobody can ask for any */
 
 	struct {
 		u32 request_id; /* 0: not asked for */

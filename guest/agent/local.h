@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What other programs of the guest say to the agent by a Unix socket, and what it answers.
+ * What other programs of the guest say to the agent by its Unix sockets, and what it answers.
  * Depends on tlv/wire.h alone: the agent and those programs share it.
  * A connection (SOCK_SEQPACKET) carries one request and one answer, a packet each; then the agent closes it.
  *
@@ -12,7 +12,8 @@
 
 #include "tlv/wire.h"
 
-#define LOCAL_SOCKET "/run/ktstr.sock"
+#define LOCAL_SOCKET "/run/ktstr.sock" /* for captures */
+#define LOCAL_KERNEL_SOCKET "/run/ktstr-kernel.sock" /* for kernel operations */
 
 enum { LOCAL_REASON_MAX = 1000 };
 
@@ -47,6 +48,24 @@ static inline const char *local_request_check(const struct local_request *reques
 	if (request->kind != SNAPSHOT_CAPTURE)
 		return "the agent takes requests for captures only";
 	return local_name_check(request->name, n - offsetof(struct local_request, name));
+}
+
+/*
+ * A kernel operation's packet is a frame's payload as wire.h has it, but that its first word, which is to be the
+ * request's id, says what it is; the answer is a frame's payload, too.
+ */
+enum { LOCAL_KERNEL_OP = MSG_KERNEL_OP_REQUEST };
+
+/* What is wrong with a packet of n bytes that begins so; NULL: nothing that the agent would know. */
+static inline const char *local_kernel_request_check(u32 first, size_t n)
+{
+	if (n < sizeof(struct wire_kernel_op_request))
+		return "the request is too short";
+	if (n > KERNEL_OP_REQUEST_MAX)
+		return "the request is longer than 64 KiB";
+	if (first != LOCAL_KERNEL_OP)
+		return "the agent takes requests for kernel operations only";
+	return NULL;
 }
 
 #endif

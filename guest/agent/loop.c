@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/capture.h"
+#include "agent/ask.h"
 #include "agent/cgroup.h"
 #include "agent/helper.h"
 #include "agent/program.h"
@@ -168,7 +168,8 @@ void agent_run(struct agent *agent)
 		requests_step(agent);
 		programs_step(agent);
 		helpers_step(agent);
-		captures_step(agent);
+		askers_step(agent, agent->captures);
+		askers_step(agent, agent->kernel_ops);
 		cgroup_step(agent);
 		workers_step(agent);
 		streams_step(agent);

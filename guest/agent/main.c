@@ -3,6 +3,7 @@
  * The agent: PID 1 of a machine under test. Under test itself it is an ordinary process:
  *
  *     agent --port FD [--last-words FD] [--cgroup-root DIR] [--random PATH] [--socket PATH]
+ *           [--kernel-socket PATH]
  *
  * with a socket for the port, no mounts and no machine to end; all else is the same code.
  */
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/capture.h"
+#include "agent/ask.h"
 #include "agent/crash.h"
 #include "agent/local.h"
 #include "agent/module.h"
@@ -46,12 +47,12 @@ static void take_port(struct agent *agent, int fd, bool stream)
 }
 
 /* All else works without. */
-static void take_captures(struct agent *agent, const char *path)
+static void take_askers(struct agent *agent, struct askers **ret, const struct ask_kind *kind, const char *path)
 {
-	int error = captures_init(agent, path);
+	int error = path ? askers_init(agent, ret, kind, path) : 0;
 
 	if (error)
-		agent_log(agent, "no captures from inside: cannot listen at %s: %s", path, strerror(error));
+		agent_log(agent, "no %s from inside: cannot listen at %s: %s", kind->what, path, strerror(error));
 }
 
 _Noreturn static void run_as_init(struct agent *agent)
@@ -69,13 +70,15 @@ _Noreturn static void run_as_init(struct agent *agent)
 		crash_give_up("cannot open the port " WIRE_PORT_NAME ": %s", strerror(errno));
 	take_port(agent, fd, false);
 	setup_rest(agent);
-	take_captures(agent, LOCAL_SOCKET);
+	take_askers(agent, &agent->captures, &ask_captures, LOCAL_SOCKET);
+	take_askers(agent, &agent->kernel_ops, &ask_kernel_ops, LOCAL_KERNEL_SOCKET);
 	send_ready(agent, NULL);
 	agent_run(agent);
 	setup_power_off();
 }
 
-static int run_as_process(struct agent *agent, int port_fd, int last_words_fd, const char *socket)
+static int run_as_process(struct agent *agent, int port_fd, int last_words_fd, const char *socket,
+			  const char *kernel_socket)
 {
 	crash_init(last_words_fd, false);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -85,8 +88,8 @@ static int run_as_process(struct agent *agent, int port_fd, int last_words_fd, c
 	if (last_words_fd >= 0)
 		fcntl(last_words_fd, F_SETFD, FD_CLOEXEC);
 	take_port(agent, port_fd, true);
-	if (socket)
-		take_captures(agent, socket);
+	take_askers(agent, &agent->captures, &ask_captures, socket);
+	take_askers(agent, &agent->kernel_ops, &ask_kernel_ops, kernel_socket);
 	send_ready(agent, NULL);
 	agent_run(agent);
 	kill_everything(agent);
@@ -97,7 +100,7 @@ int main(int argc, char **argv)
 {
 	static struct agent agent = { .cgroup_root = "/sys/fs/cgroup", .random_path = "/dev/urandom" };
 	int port_fd = -1, last_words_fd = -1;
-	const char *socket = NULL;
+	const char *socket = NULL, *kernel_socket = NULL;
 
 	/* The kernel hands unknown words of its command line to PID 1: none of them is meant for the agent. */
 	if (getpid() == 1)
@@ -114,10 +117,12 @@ int main(int argc, char **argv)
 			agent.random_path = argv[i + 1];
 		else if (!strcmp(argv[i], "--socket"))
 			socket = argv[i + 1];
+		else if (!strcmp(argv[i], "--kernel-socket"))
+			kernel_socket = argv[i + 1];
 	}
 	if (port_fd < 0) {
 		fprintf(stderr, "ktstr-agent runs as PID 1 of a ktstr machine; to test it: --port FD\n");
 		return 2;
 	}
-	return run_as_process(&agent, port_fd, last_words_fd, socket);
+	return run_as_process(&agent, port_fd, last_words_fd, socket, kernel_socket);
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
-#include "agent/capture.h"
+#include "agent/ask.h"
 #include "agent/cgroup.h"
 #include "agent/files.h"
 #include "agent/helper.h"
@@ -131,7 +131,9 @@ static void serve(struct agent *agent, const struct frame *frame)
 	int error;
 
 	if (frame->type == MSG_SNAPSHOT_REPLY)
-		captures_take_reply(agent, frame->payload, frame->length);
+		ask_take_snapshot_reply(agent, frame->payload, frame->length);
+	if (frame->type == MSG_KERNEL_OP_REPLY)
+		ask_take_kernel_op_reply(agent, frame->payload, frame->length);
 	if (frame->type != MSG_OP_REQUEST)
 		return;
 	if (frame->length < sizeof(head)) {

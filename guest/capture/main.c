@@ -5,33 +5,17 @@
  * It knows nothing but the agent's socket. All of the machine stands still while a capture is taken, this
  * program too: to the guest it takes no time.
  */
-#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "agent/local.h"
-#include "base/cleanup.h"
-
-enum exit_status {
-	EXIT_DONE = 0,
-	EXIT_FAILED = 1,
-	EXIT_USAGE = 2,
-	EXIT_BUSY = 3,
-	EXIT_TIMEOUT = 4,
-};
-
-enum { RETRY_PAUSE_NS = 20 * 1000 * 1000 };
+#include "local/client.h"
 
 #define HINT "try 'ktstr-capture --help'\n"
-
-static const double RETRY_SECONDS_MAX = 1e6;
 
 static const char help[] =
 	"usage: ktstr-capture [--retry SECONDS] NAME\n"
@@ -67,11 +51,9 @@ _Noreturn static void die_of_usage(const char *fmt, ...)
 
 static double parse_seconds(const char *text)
 {
-	char *end;
-	double seconds = strtod(text, &end);
+	double seconds = client_parse_seconds(text);
 
-	/* "nan" is neither above nor below. */
-	if (end == text || *end || !(seconds >= 0 && seconds <= RETRY_SECONDS_MAX))
+	if (seconds < 0)
 		die_of_usage("--retry takes 0 to 1000000 seconds, not '%s'", text);
 	return seconds;
 }
@@ -111,52 +93,6 @@ static struct options parse_options(int argc, char **argv)
 	return options;
 }
 
-struct text {
-	char text[LOCAL_REASON_MAX + 1];
-};
-
-/* A connection to the agent; -1: why there is none. */
-static int reach_agent(const char *path, struct text *why)
-{
-	CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	const char *fmt = "cannot reach the agent at %s (%s)";
-
-	errno = fd < 0 ? errno : ENAMETOOLONG;
-	if (fd >= 0 && strlen(path) < sizeof(address.sun_path)) {
-		strcpy(address.sun_path, path);
-		if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
-			return no_close(fd);
-	}
-	if (errno == ENOENT)
-		fmt = "no agent listens at %s (%s): is this a ktstr machine?";
-	else if (errno == ECONNREFUSED)
-		fmt = "the agent at %s takes no more requests (%s): the machine is shutting down";
-	snprintf(why->text, sizeof(why->text), fmt, path, strerror(errno));
-	return -1;
-}
-
-/*
- * The answer: the bytes of it, 0 when the agent has closed without one, or -1. An agent that answers before it
- * has read the request (it may have too many) may have closed already: its answer is there all the same, behind
- * an error.
- */
-static ssize_t exchange(int fd, const char *name, struct local_answer *ret)
-{
-	struct local_request request = { .kind = SNAPSHOT_CAPTURE };
-	size_t length = strlen(name);
-	ssize_t n;
-
-	memcpy(request.name, name, length);
-	n = send(fd, &request, offsetof(struct local_request, name) + length, MSG_NOSIGNAL);
-	if (n < 0 && errno != EPIPE && errno != ECONNRESET)
-		return -1;
-	do
-		n = recv(fd, ret, sizeof(*ret), 0);
-	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
-	return n;
-}
-
 static enum exit_status judge(u32 status)
 {
 	switch ((enum wire_snapshot_status)status) {
@@ -172,32 +108,27 @@ static enum exit_status judge(u32 status)
 	return EXIT_FAILED;
 }
 
-/* One request, and why it was not done. */
-static enum exit_status ask(const struct options *options, struct text *why)
+struct asking {
+	const struct options *options;
+	struct text why; /* it was not done */
+};
+
+static enum exit_status ask(void *arg)
 {
 	static const ssize_t head = offsetof(struct local_answer, reason);
-	CLEANUP_CLOSE int fd = reach_agent(options->socket, why);
+	struct asking *asking = arg;
+	struct local_request request = { .kind = SNAPSHOT_CAPTURE };
 	struct local_answer answer;
+	size_t length = strlen(asking->options->name);
 	ssize_t n;
 
-	if (fd < 0)
+	memcpy(request.name, asking->options->name, length);
+	n = client_exchange(asking->options->socket, &request, offsetof(struct local_request, name) + length, &answer,
+			    sizeof(answer), &asking->why);
+	if (n < head)
 		return EXIT_FAILED;
-	n = exchange(fd, options->name, &answer);
-	if (n >= head) {
-		snprintf(why->text, sizeof(why->text), "%.*s", (int)(n - head), answer.reason);
-		return judge(answer.status);
-	}
-	snprintf(why->text, sizeof(why->text), "%s",
-		 n < 0 ? strerror(errno) : "the agent ended before it answered");
-	return EXIT_FAILED;
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+	snprintf(asking->why.text, sizeof(asking->why.text), "%.*s", (int)(n - head), answer.reason);
+	return judge(answer.status);
 }
 
 int main(int argc, char **argv)
@@ -207,16 +138,12 @@ int main(int argc, char **argv)
 		[EXIT_BUSY] = "busy (somebody else holds the freeze)",
 		[EXIT_TIMEOUT] = "timeout (a vCPU did not stop in time)",
 	};
-	static const struct timespec pause = { .tv_nsec = RETRY_PAUSE_NS };
 	struct options options = parse_options(argc, argv);
-	double until = now() + options.retry;
-	enum exit_status status;
-	struct text why;
+	struct asking asking = { .options = &options };
+	enum exit_status status = client_retry(options.retry, ask, &asking);
 
-	while ((status = ask(&options, &why)) == EXIT_BUSY && now() < until)
-		nanosleep(&pause, NULL);
 	if (status != EXIT_DONE)
 		fprintf(stderr, "ktstr-capture: '%s': %s%s%s\n", options.name, words[status],
-			*why.text ? ": " : "", why.text);
+			*asking.why.text ? ": " : "", asking.why.text);
 	return status;
 }

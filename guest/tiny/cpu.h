@@ -61,6 +61,7 @@ static inline u32 in32(u16 port)
 DEFINE_MMIO(8)
 DEFINE_MMIO(16)
 DEFINE_MMIO(32)
+DEFINE_MMIO(64)
 
 static inline u64 msr_read(u32 msr)
 {

@@ -11,6 +11,7 @@
 #include "tiny/cpu.h"
 #include "tiny/hostile.h"
 #include "tiny/io.h"
+#include "tiny/kernel_op.h"
 #include "tiny/load.h"
 #include "tiny/op.h"
 #include "tiny/print.h"
@@ -19,6 +20,7 @@
 #include "tiny/tiny.h"
 #include "tiny/trap.h"
 #include "tiny/warm.h"
+#include "tiny/watch.h"
 #include "tlv/codec.h"
 #include "tlv/crc32.h"
 
@@ -86,6 +88,17 @@ static void run_panic(s64 number)
 	console_print(text);
 	last_words_print(text);
 	machine_reset();
+}
+
+static void run_fail(s64 number)
+{
+	static const char *const lines[] = {
+		"BUG: kernel NULL pointer dereference, address: 0000000000000008\nOops: 0002 [#1] PREEMPT SMP\n",
+		"watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [tiny:1]\n",
+		"INFO: task tiny:1 blocked for more than 120 seconds.\n",
+	};
+
+	console_print(lines[(u64)number % ARRAY_SIZE(lines)]);
 }
 
 static void run_sentinel(s64 code)
@@ -251,6 +264,11 @@ static void run_warm_periodic(s64 ms)
 	warm_run(&cpus, rsdp, WARM_PERIODIC, (u32)ms);
 }
 
+static void run_watch(s64 number)
+{
+	watch_run(&cpus, rsdp);
+}
+
 /* SYS_RDY, where there is a console, comes when every CPU is there and about to count. */
 static void run_count(s64 number)
 {
@@ -315,6 +333,31 @@ static void run_capture_bad(s64 number)
 	report_exit(capture_bad() ? 0 : 1);
 }
 
+static void run_scenario(s64 number)
+{
+	static const u32 types[] = { MSG_SCENARIO_START, MSG_SCENARIO_PAUSE, MSG_SCENARIO_RESUME, MSG_SCENARIO_END };
+
+	console_send(types[(u64)number % ARRAY_SIZE(types)], NULL, 0);
+}
+
+static void run_kernel_op(s64 number)
+{
+	report_ready();
+	report_exit(kernel_op_one_by_one((u32)number) ? 0 : 1);
+}
+
+static void run_kernel_op_burst(s64 number)
+{
+	report_ready();
+	report_exit(kernel_op_burst((u32)number) ? 0 : 1);
+}
+
+static void run_kernel_op_bad(s64 number)
+{
+	report_ready();
+	report_exit(kernel_op_bad() ? 0 : 1);
+}
+
 static void run_triple_elsewhere(s64 number)
 {
 	if (start_cpus())
@@ -353,6 +396,7 @@ static const struct scenario {
 	{ "spin", run_spin, false },
 	{ "triple", run_triple, false }, /* triple fault */
 	{ "panic", run_panic, false }, /* a panic's text on COM1 and COM2, reset */
+	{ "fail", run_fail, false }, /* says on COM1 that there was an oops (0), a soft lockup, a hung task; goes on */
 	{ "sentinel", run_sentinel, false }, /* KTSTR_EXIT:number on COM2 alone, reset */
 	{ "badcrc", run_badcrc, true }, /* frames with a wrong CRC each; the next word goes on */
 	{ "badlength", run_badlength, true }, /* impossible lengths; goes on */
@@ -364,6 +408,7 @@ static const struct scenario {
 	{ "echo", run_echo, true }, /* answers what op_answer_common() does */
 	{ "warm", run_warm, true }, /* to be saved: ticks by deadlines every number ms, requests answered (warm.h) */
 	{ "warm-periodic", run_warm_periodic, true }, /* the same, ticks by the APIC's own count */
+	{ "watch", run_watch, true }, /* writes to pages that are watched, on request (watch.h) */
 	{ "triple-elsewhere", run_triple_elsewhere, false }, /* triple fault on the last CPU */
 	{ "end-everywhere", run_end_everywhere, false }, /* every CPU resets or powers off */
 	{ "shout", run_shout, false }, /* text on COM1 and COM2 without end */
@@ -378,6 +423,10 @@ static const struct scenario {
 	{ "deadline", run_deadline, true }, /* the same for a TSC deadline; EXIT 1 where there is none */
 	{ "capture", run_capture, true }, /* number requests, one by one (capture.h), EXIT 0 or 1; goes on */
 	{ "capture-burst", run_capture_burst, true }, /* the same, all sent at once; goes on */
+	{ "scenario", run_scenario, true }, /* a workload 0: starts, 1: pauses, 2: goes on, 3: ends; says so, goes on */
+	{ "kernel-op", run_kernel_op, true }, /* number requests, one by one (kernel_op.h), EXIT 0 or 1; goes on */
+	{ "kernel-op-burst", run_kernel_op_burst, true }, /* the same, all sent at once; goes on */
+	{ "kernel-op-bad", run_kernel_op_bad, true }, /* bad requests, EXIT 0 or 1; goes on */
 	{ "capture-bad", run_capture_bad, true }, /* bad requests, each one's fate on STDOUT, EXIT 0 or 1; goes on */
 };
 

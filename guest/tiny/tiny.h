@@ -32,6 +32,11 @@
 /* The scenarios that capture: u64 sent, then replies: done, busy, timeout, failed, strange. */
 #define TINY_CAPTURES_GPA 0x36000
 
+/* Scenario `watch` (watch.h): pages that it writes to when told, and where its copies come from. */
+#define TINY_WATCH_GPA 0x38000
+#define TINY_WATCH_SIZE 0x7000
+#define TINY_WATCH_SOURCE_GPA 0x3f000
+
 /* The scenarios `warm` (warm.h): what OP_WRITE puts into their one file, from its first byte on. */
 #define TINY_WARM_GPA 0x200000
 #define TINY_WARM_SIZE 0x400000

@@ -28,6 +28,8 @@ local DOUBT_S = 2 -- of silence, then the host is looked at
 ---@field freeze_limit number|nil seconds that a function may keep the machine frozen (vm:frozen); nil: 60
 ---@field console string|fun(line: string)|nil nil: kept, shown on failure; a path to write it to; or a
 ---  function called for each line, at the next wait
+---@field capture ktstr.CapturePlan|table|nil what captures record beside what they always do (ktstr.plan);
+---  checked against the kernel's types before the machine is made
 ---@field la57 boolean|nil 5-level paging
 ---@field steal_time boolean|nil show the guest the time that the host took from it; nil: true
 ---@field invariant_tsc boolean|nil true: show the guest an invariant TSC, which its kernel then takes for its
@@ -49,6 +51,7 @@ boot.rules = {
   timeout = { "number|boolean", above = 0, max = 7 * 24 * 3600 },
   freeze_limit = { "number", above = 0, max = 24 * 3600 },
   console = { "string|function" },
+  capture = { "table" },
   la57 = { "boolean" },
   steal_time = { "boolean" },
   invariant_tsc = { "boolean" },
@@ -160,7 +163,11 @@ end
 -- What goes wrong here is bad input or a lack of this host.
 local function prepare(given)
   options.check("ktstr.boot", given, boot.rules)
-  return plan.of(given), start.session(given)
+  local p, session = plan.of(given), start.session(given)
+  if given.capture then
+    require("ktstr.capture.plan").check_image(session.capture, p.kernel.path, p.topology)
+  end
+  return p, session
 end
 
 local function run(given)

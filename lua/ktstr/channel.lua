@@ -13,6 +13,7 @@ local SEND_SLICE_S = 0.05
 ---@field machine ktstr.core.machine
 ---@field ready table|nil what SYS_RDY said
 ---@field ended boolean
+---@field on_kernel_op fun(message: table)|nil serves a program of the guest that asks of the kernel's
 ---@field run_id string|nil of a machine that was saved: what its agent's hello has to say
 local Channel = {}
 Channel.__index = Channel
@@ -141,6 +142,13 @@ handlers[wire.MSG_WORKER_REPORT] = function(self, message)
   self.reports[#self.reports + 1] = message
 end
 
+-- Of the machine's own kernel: whoever has that says what becomes of it.
+handlers[wire.MSG_KERNEL_OP_REQUEST] = function(self, message)
+  if self.on_kernel_op then
+    self.on_kernel_op(message)
+  end
+end
+
 handlers[wire.MSG_LIFECYCLE] = function(self, message)
   self.lifecycle[#self.lifecycle + 1] = message
 end
@@ -153,7 +161,12 @@ function Channel:pump(timeout)
   self:drain_console()
   if not kind then
     self.ended = self.ended or payload == "ended"
-    return payload == "console"
+    if payload == "plan" then
+      self.on_plan()
+    elseif payload == "watch" then
+      self.on_watch()
+    end
+    return payload == "console" or payload == "plan" or payload == "watch"
   end
   local handler = handlers[kind]
   local message = handler and core.wire.decode(kind, payload)

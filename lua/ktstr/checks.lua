@@ -77,6 +77,7 @@ end
 ---@field where string "cg_0", "cg_0 worker 1"
 ---@field expected string|nil
 ---@field found string|nil
+---@field notes string[]|nil what it does not stand on, for one that passed too
 
 local function finding(check, status, where, expected, found)
   return { check = check, status = status, where = where, expected = expected, found = found }

@@ -2,6 +2,7 @@
 -- number to the other's type first, where -1 becomes 2^64 - 1 and 0.5 becomes 0.
 local ffi = require "ffi"
 local address = require "ktstr.kernel.address"
+local options = require "ktstr.options"
 
 local exact = {}
 
@@ -123,6 +124,13 @@ function exact.text(value)
   end
   local text = ("%.14g"):format(value)
   return tonumber(text) == value and text or ("%.17g"):format(value)
+end
+
+--- Any value for people: a number with all its digits, 'text', a table.
+---@param value any
+---@return string
+function exact.show(value)
+  return exact.is(value) and exact.text(value) or options.show(value)
 end
 
 return exact

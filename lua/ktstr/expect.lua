@@ -1,6 +1,5 @@
 -- t:expect(value, "label"): one statement about a value. A failed one is recorded, and the test goes on.
 local exact = require "ktstr.exact"
-local options = require "ktstr.options"
 
 ---@class ktstr.Expectation
 ---@field value any
@@ -27,7 +26,7 @@ end
 local SHOWN_MAX = 200
 
 local function note(self, status, expected)
-  local found = options.show(self.value)
+  local found = exact.show(self.value)
   if #found > SHOWN_MAX then
     found = ("%s... (%d bytes)"):format(found:sub(1, SHOWN_MAX), #found)
   end
@@ -72,7 +71,7 @@ end
 ---@param limit number
 ---@return boolean
 function Expectation:at_most(limit)
-  return compare(self, "at most " .. tostring(limit), function(v)
+  return compare(self, "at most " .. exact.show(limit), function(v)
     return order(v, limit) <= 0
   end)
 end
@@ -80,7 +79,7 @@ end
 ---@param limit number
 ---@return boolean
 function Expectation:at_least(limit)
-  return compare(self, "at least " .. tostring(limit), function(v)
+  return compare(self, "at least " .. exact.show(limit), function(v)
     return order(v, limit) >= 0
   end)
 end
@@ -88,7 +87,7 @@ end
 ---@param limit number
 ---@return boolean
 function Expectation:less_than(limit)
-  return compare(self, "less than " .. tostring(limit), function(v)
+  return compare(self, "less than " .. exact.show(limit), function(v)
     return order(v, limit) < 0
   end)
 end
@@ -96,7 +95,7 @@ end
 ---@param limit number
 ---@return boolean
 function Expectation:greater_than(limit)
-  return compare(self, "greater than " .. tostring(limit), function(v)
+  return compare(self, "greater than " .. exact.show(limit), function(v)
     return order(v, limit) > 0
   end)
 end
@@ -106,7 +105,7 @@ end
 ---@param high number
 ---@return boolean
 function Expectation:between(low, high)
-  return compare(self, ("between %s and %s"):format(tostring(low), tostring(high)), function(v)
+  return compare(self, ("between %s and %s"):format(exact.show(low), exact.show(high)), function(v)
     return order(v, low) >= 0 and order(v, high) <= 0
   end)
 end
@@ -114,14 +113,14 @@ end
 ---@param other any
 ---@return boolean
 function Expectation:equals(other)
-  return note(self, is_equal(self.value, other) and "pass" or "fail", options.show(other))
+  return note(self, is_equal(self.value, other) and "pass" or "fail", exact.show(other))
 end
 
 ---@param other any
 ---@return boolean
 function Expectation:not_equals(other)
   return note(self, not is_equal(self.value, other) and self.value == self.value and "pass" or "fail",
-    "anything but " .. options.show(other))
+    "anything but " .. exact.show(other))
 end
 
 ---@return boolean
@@ -151,9 +150,9 @@ function Expectation:contains(part)
       found = found or element == part
     end
   elseif self.value == nil then
-    return note(self, "inconclusive", "something that contains " .. options.show(part))
+    return note(self, "inconclusive", "something that contains " .. exact.show(part))
   end
-  return note(self, found and "pass" or "fail", "something that contains " .. options.show(part))
+  return note(self, found and "pass" or "fail", "something that contains " .. exact.show(part))
 end
 
 --- A string that a Lua pattern matches.
@@ -161,10 +160,10 @@ end
 ---@return boolean
 function Expectation:matches(pattern)
   if self.value == nil then
-    return note(self, "inconclusive", "a match of " .. options.show(pattern))
+    return note(self, "inconclusive", "a match of " .. exact.show(pattern))
   end
   return note(self, type(self.value) == "string" and self.value:find(pattern) and "pass" or "fail",
-    "a match of " .. options.show(pattern))
+    "a match of " .. exact.show(pattern))
 end
 
 return expect

@@ -45,6 +45,8 @@ local function asking(vm, doing, f, ...)
   error(results[2], 0)
 end
 
+freeze.patiently, freeze.asking = patiently, asking
+
 ---@param vm ktstr.VM
 function freeze.freeze(vm)
   asking(vm, "asked to freeze", patiently, vm, function()
@@ -102,15 +104,25 @@ end
 ---@param tag string
 ---@return ktstr.Capture
 function freeze.capture(vm, tag)
+  asking(vm, "asked for a capture", capture.prepare, vm, true)
   asking(vm, "asked for a capture", patiently, vm, function()
     vm.machine:capture(tag)
   end)
-  local list = capture.list(vm.machine)
+  local list = capture.list(vm)
   for i = #list, 1, -1 do
     if list[i].tag == tag then
       return list[i]
     end
   end
+end
+
+---@param vm ktstr.VM
+---@return boolean taken
+function freeze.capture_early(vm)
+  asking(vm, "asked for a capture", capture.prepare, vm, true)
+  return asking(vm, "asked for a capture", patiently, vm, function()
+    return vm.machine:capture_early()
+  end)
 end
 
 return freeze

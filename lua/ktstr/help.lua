@@ -39,6 +39,7 @@ environment
   KTSTR_VMLINUX its vmlinux with DWARF, for source lines, where it is not found
   KTSTR_WARM    0: the same as --cold
   KTSTR_LOG     not empty: say on stderr how the boot CPU's loop ended
+  KTSTR_RUN_DIR a directory, made if need be: the last captures of a guest that died go there as JSON
 ]],
   test = [[
 usage: ktstr test [--repl-on-failure] [--cold] [PATHS] [OPTIONS]

@@ -15,6 +15,10 @@ local core = require "ktstr.core"
 ---@field topology fun(value: string|table): ktstr.Topology counts and where each CPU sits, without a machine
 ---@field errors table errors.is(e [, code]) tells ktstr's errors from others; their fields are code, message
 ---  and hint
+---@field series fun(source: table[], field: string|function|nil, options: string|table|nil): ktstr.Series a
+---  value over time, of captures or a list
+---@field plan fun(items: table): ktstr.CapturePlan what captures record; ktstr.plan.map(name) is a BPF map
+---@field record fun(json: string): ktstr.KeptCapture a capture that was written as JSON
 ---@field num fun(value: any): number a kernel value as a Lua number
 local ktstr = { version = core.version }
 
@@ -43,6 +47,15 @@ local parts = {
   end,
   errors = function()
     return { is = require("ktstr.errors").is }
+  end,
+  series = function()
+    return require("ktstr.series").new
+  end,
+  plan = function()
+    return require "ktstr.capture.plan"
+  end,
+  record = function()
+    return require("ktstr.capture.json").read
   end,
   num = function()
     return require "ktstr.num"

@@ -1,5 +1,5 @@
--- Builds the guest's root file system: the agent as /init, ktstr-capture, busybox with its applets, what a
--- test adds.
+-- Builds the guest's root file system: the agent as /init, the programs that ask the host for something,
+-- busybox with its applets, what a test adds.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
 local host = require "ktstr.host"
@@ -34,8 +34,8 @@ local PLAIN, EXECUTABLE = tonumber("644", 8), tonumber("755", 8)
 -- The agent loads what this file lists before it opens its channel.
 local EARLY_MODULES = "/etc/ktstr/modules"
 
--- What the guest's programs ask for a capture with.
-local CAPTURE = "/usr/bin/ktstr-capture"
+-- What the guest's programs ask the host with: for a capture, for operations on the kernel's memory.
+local ASKING = { "ktstr-capture", "ktstr-kernel" }
 
 local INIT, BUSYBOX = "/init", "/bin/busybox"
 
@@ -147,7 +147,9 @@ local function own_parts()
   add { kind = "char", path = "/dev/console", mode = tonumber("600", 8), content = "5:1" }
   add { kind = "char", path = "/dev/null", mode = tonumber("666", 8), content = "1:3" }
   add { kind = "file", path = INIT, mode = EXECUTABLE, host = initramfs.agent() }
-  add { kind = "file", path = CAPTURE, mode = EXECUTABLE, host = guest_program "ktstr-capture" }
+  for _, name in ipairs(ASKING) do
+    add { kind = "file", path = "/usr/bin/" .. name, mode = EXECUTABLE, host = guest_program(name) }
+  end
   add { kind = "file", path = BUSYBOX, mode = EXECUTABLE, host = guest_program "busybox" }
   for _, path in ipairs(sorted_keys(etc)) do
     add { kind = "file", path = path, mode = PLAIN, content = etc[path] }

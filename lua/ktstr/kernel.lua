@@ -338,16 +338,6 @@ local function raise_untyped(name)
     ("say it: k:var(\"%s\", \"struct ...\")"):format(name))
 end
 
--- The type that a global is known to have in this kernel.
-local function known_type(set, name)
-  local names = known.globals[name]
-  for _, one in ipairs(type(names) == "table" and names or { names }) do
-    local found = set:find(one)
-    if found then
-      return found
-    end
-  end
-end
 
 local function new_variable(k, name, type)
   local percpu, symbol = require "ktstr.kernel.percpu", k:_symbol(name)
@@ -356,8 +346,8 @@ local function new_variable(k, name, type)
       ("k:per_cpu(\"%s\", cpu)"):format(name))
   end
   local set = k:_types()
-  local resolved = type and values.resolve_type(set, type, k) or set:variable(name) or known_type(set, name)
-    or raise_untyped(name)
+  local resolved = type and values.resolve_type(set, type, k) or set:variable(name)
+    or known.type_of(set, name) or raise_untyped(name)
   local one = {
     place = k:_place(symbol),
     slot = memory.slot(k._slot, address_of(k, symbol)),

@@ -14,6 +14,8 @@ local WORDS_MAX = 300 -- of what came out on COM2, in one line
 ---@field console string the kernel's console (the last 4 MiB of it)
 ---@field last_words string what came out on COM2
 ---@field detail string|nil what ended it, where there is more to say
+---@field failure { kind: string, line: string }|nil what its kernel told of first: "panic", "oops",
+---  "soft lockup", "hung task", and the line that said so
 ---@field warnings string[] what a user should know of a run that went on: a capture that was taken twice, ...
 ---@field channel table frames received and dropped on port 1
 

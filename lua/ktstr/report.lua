@@ -90,6 +90,13 @@ function report.finding(finding)
   return text
 end
 
+-- What a finding does not stand on.
+local function add_notes(lines, finding, indent)
+  for _, note in ipairs(finding.notes or {}) do
+    lines[#lines + 1] = ("%s  note: %s"):format(indent or "", note)
+  end
+end
+
 --- What was raised, with where for faults of a script; bad input is one line.
 ---@param e any
 ---@param traceback string|nil
@@ -125,6 +132,7 @@ function report.reasons(result)
   for _, finding in ipairs(result.findings) do
     if finding.status ~= "pass" then
       lines[#lines + 1] = report.finding(finding)
+      add_notes(lines, finding)
     end
   end
   return lines
@@ -144,6 +152,12 @@ function report.block(result)
   end
   for _, line in ipairs(report.reasons(result)) do
     lines[#lines + 1] = "  " .. line
+  end
+  for _, finding in ipairs(result.findings) do
+    if finding.status == "pass" and #(finding.notes or {}) > 0 then
+      lines[#lines + 1] = "  " .. report.finding(finding)
+      add_notes(lines, finding, "  ")
+    end
   end
   for _, warning in ipairs(result.warnings or {}) do
     lines[#lines + 1] = "  warning: " .. warning

@@ -54,6 +54,7 @@ end
 ---@field timeout number|nil
 ---@field freeze_limit number
 ---@field console string|fun(line: string)|nil
+---@field capture ktstr.CapturePlan|nil
 ---@field vmlinux string|nil
 
 --- Of the options of a boot or a restore.
@@ -65,6 +66,7 @@ function start.session(given)
     timeout = given.timeout == nil and DEFAULT_TIMEOUT_S or given.timeout or nil,
     freeze_limit = given.freeze_limit or DEFAULT_FREEZE_LIMIT_S,
     console = given.console,
+    capture = given.capture and require("ktstr.capture.plan").wrap(given.capture),
     vmlinux = given.vmlinux and require("ktstr.kernels").vmlinux(given.vmlinux),
   }
 end
@@ -78,6 +80,7 @@ end
 function start.machine(session, make, fields, before)
   local sink = console_sink(session.console)
   fields.timeout, fields.freeze_limit = session.timeout, session.freeze_limit
+  fields.capture_plan = session.capture
   fields.vmlinux = session.vmlinux
   local self = vm.new(make(session.timeout), fields)
   if sink then

@@ -1,5 +1,6 @@
 -- ktstr.test: declares a test, and runs one: a machine of its own, cgroups, workers, checks, a verdict.
 local boot = require "ktstr.boot"
+local capture = require "ktstr.capture"
 local checks = require "ktstr.checks"
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
@@ -9,6 +10,8 @@ local host = require "ktstr.host"
 local metrics = require "ktstr.metrics"
 local options = require "ktstr.options"
 local outcome = require "ktstr.outcome"
+local periodic = require "ktstr.periodic"
+local postmortem = require "ktstr.postmortem"
 local report = require "ktstr.report"
 local steal = require "ktstr.steal"
 local workers = require "ktstr.workers"
@@ -20,11 +23,13 @@ local USAGE = 'ktstr.test("name", { ... }, function(t) ... end)'
 
 ---@class ktstr.TestOptions: ktstr.BootOptions
 ---@field duration number|nil seconds that t:hold() lets the workers run; nil: 2
+---@field periodic integer|nil captures over the first time that the workers run (vm:periodic); nil: none
 ---@field checks ktstr.Checks|nil
 
 ---@type table<string, ktstr.OptionRule>
 test.rules = {
   duration = { "number", above = 0, max = 24 * 3600 },
+  periodic = { "number", min = 1, integer = true },
   checks = { "table" },
 }
 for name, rule in pairs(boot.rules) do
@@ -65,7 +70,8 @@ function T:cgroup(name, given)
 end
 
 --- Starts the workers of all cgroups at once.
-function T:start()
+---@param seconds number|nil how long they will run; nil: the test's duration
+function T:start(seconds)
   if self.running then
     errors.refuse("invalid", "t:start(): the workers run already")
   end
@@ -75,8 +81,26 @@ function T:start()
       self.groups[cgroup] = workers.line_up(self.vm, cgroup)
     end
   end
+  local wants_captures = self.periodic and #self.holds == 0
+  if wants_captures then
+    -- What it takes to say what they record is not the workload's time.
+    capture.prepare(self.vm, true)
+  end
   self.running = { stat = steal.parse(self.vm:read "/proc/stat"), at = host.now() }
   workers.start(self.vm)
+  if wants_captures then
+    self.captures_going_on = self.vm:periodic { count = self.periodic, over = seconds or self.duration }
+  end
+end
+
+-- A worker that is no more is why its scheduler is looked at.
+local function note_deaths(self, group)
+  for _, one in ipairs(group) do
+    if one.failed or one.killed then
+      postmortem.of_workload(self.vm, ("the workload has died: worker %d: %s"):format(one.index,
+        one.failed and (one.reason or "it could not run") or "it did not stop when told to"))
+    end
+  end
 end
 
 --- Stops the workers and takes their reports.
@@ -85,11 +109,18 @@ function T:stop()
   if not self.running then
     errors.refuse("invalid", "t:stop(): no workers run", "start them with t:start()")
   end
+  if self.captures_going_on then
+    self.captures_going_on:finish()
+    self.captures_going_on = nil
+  end
   local reports = workers.stop(self.vm)
   local before = self.running
   self.running = nil
   local seconds = host.now() - before.at
   local dilation = steal.between(before.stat, steal.parse(self.vm:read "/proc/stat"), seconds)
+  for _, group in pairs(reports) do
+    note_deaths(self, group)
+  end
   local hold = { seconds = seconds, dilation = dilation, cgroups = {}, rows = {} }
   local by_name = {}
   for i, cgroup in ipairs(self.cgroups) do
@@ -111,7 +142,7 @@ function T:hold(seconds)
   if type(seconds) ~= "number" or seconds <= 0 or seconds ~= seconds then
     errors.refuse("invalid", ("t:hold wants seconds above 0, not %s"):format(tostring(seconds)))
   end
-  self:start()
+  self:start(seconds)
   self.vm:sleep(seconds)
   return self:stop()
 end
@@ -186,6 +217,7 @@ local function new_context(declared, vm)
     vm = vm,
     env = getfenv(declared.fn),
     duration = declared.options.duration or DEFAULT_DURATION_S,
+    periodic = declared.options.periodic,
     cgroups = {},
     holds = {},
     findings = {},
@@ -253,6 +285,7 @@ end
 local function run_in_machine(declared, config, result)
   local vm = boot.boot(boot_options(declared.options))
   local t = new_context(declared, vm)
+  vm.name = declared.name
   result.release, result.topology = vm.release, vm.topology
   result.findings, result.holds = t.findings, t.holds
   local ok, caught = xpcall(run_body, function(e)
@@ -318,6 +351,10 @@ function test.declare(name, given, fn)
   end
   options.check(("ktstr.test(\"%s\")"):format(name), given, test.rules)
   checks.merge(given.checks)
+  if given.periodic then
+    periodic.plan({ count = given.periodic, over = given.duration or DEFAULT_DURATION_S },
+      ("ktstr.test(\"%s\"): periodic"):format(name))
+  end
   local added = declarations.add {
     name = name, options = given or {}, fn = fn, declared_at = debug.getinfo(2, "Sl"),
   }

@@ -19,6 +19,9 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field release string the guest kernel's version string
 ---@field channel ktstr.Channel
 ---@field plan ktstr.Plan|nil what it was made of
+---@field capture_plan ktstr.CapturePlan|nil what captures record beside what they always do
+---@field watching table<integer, ktstr.Watch>|nil its watches, by their numbers
+---@field name string|nil of the test that it is for
 ---@field warm boolean it was started from a saved machine, and not booted
 ---@field k ktstr.Kernel its kernel from outside: symbols, types, objects, memory
 local VM = {}
@@ -41,7 +44,7 @@ local live, made = setmetatable({}, { __mode = "k" }), 0
 
 ---@param machine ktstr.core.machine
 ---@param fields { topology: ktstr.Topology, timeout: number|nil, freeze_limit: number|nil,
----  plan: ktstr.Plan|nil, warm: boolean|nil }
+---  plan: ktstr.Plan|nil, warm: boolean|nil, capture_plan: ktstr.CapturePlan|nil }
 ---@return ktstr.VM
 function vm.new(machine, fields)
   local self = setmetatable({
@@ -54,6 +57,18 @@ function vm.new(machine, fields)
     warm = fields.warm or false,
     channel = channel.new(machine),
   }, VM)
+  self.capture_plan = fields.capture_plan
+  -- A guest's first capture waits for it, for a moment.
+  machine:wake_on_plan(true)
+  self.channel.on_plan = function()
+    capture.prepare(self)
+  end
+  self.channel.on_watch = function()
+    self:_serve_watches()
+  end
+  self.channel.on_kernel_op = function(message)
+    require("ktstr.ops").serve(self, message)
+  end
   made = made + 1
   live[self] = made
   return self
@@ -95,12 +110,20 @@ end
 -- The result, once and for all. The machine has ended or was told to.
 function VM:_finish()
   if not self.result then
+    if self.watching then
+      require("ktstr.watch").remember(self)
+    end
     local result = self.machine:join()
     self.channel.ended = true
     self.channel:close_console()
     live[self] = nil
     self.last_checkpoint = nil
     self.result = outcome.of(result, (self.machine:console()))
+    local failure = self.result.failure
+    if failure then
+      require("ktstr.postmortem").dump(self, ("the guest's kernel has failed (%s): %s"):format(failure.kind,
+        failure.line))
+    end
   end
   return self.result
 end
@@ -118,6 +141,14 @@ end
 function VM:_check_alive(doing)
   if self.channel.ended or self.result then
     error(self:_ended_error(doing), 0)
+  end
+  self:_serve_watches()
+end
+
+-- Calls the functions of what watches have seen. In a freeze of the script's own they wait.
+function VM:_serve_watches()
+  if self.watching and not self.machine:is_frozen() then
+    require("ktstr.watch").serve(self)
   end
 end
 
@@ -343,12 +374,54 @@ function VM:step(cpu, count)
   return freeze.step(self, cpu, count or 1)
 end
 
---- Freezes, records, thaws. For now a capture has the registers of every CPU, the guest's clock and its
---- name. Raises as vm:freeze(); "invalid" for a name that is not 1 to 64 printable characters.
+--- Freezes, records, thaws. What is recorded the machine's plan says (ktstr.plan, `capture` of ktstr.boot):
+--- by default the runqueues, all tasks, the state of sched_ext, BPF maps, registers, clocks. Raises as
+--- vm:freeze(); "invalid" for a name that is not 1 to 64 printable characters. One that timed out is a
+--- placeholder among vm:captures().
 ---@param tag string a name used twice: the later capture takes the earlier one's place
 ---@return ktstr.Capture
 function VM:capture(tag)
   return freeze.capture(self, tag)
+end
+
+--- The early one of a dual capture, "early": for who finds that a failure is on its way (a task has waited
+--- too long, a monitor shows a stall). The late one is "failure", which the guest's kernel brings about by
+--- itself. There is one of each; the early one only before the late one. Raises as vm:capture().
+---   if #monitor:stalls() > 0 then vm:capture_early() end
+---@return boolean taken
+function VM:capture_early()
+  return freeze.capture_early(self)
+end
+
+--- Captures `count` times over a workload of `over` seconds that begins now: between 10 % and 90 % of it, in
+--- equal steps, as periodic_000, periodic_001, ... The time is the guest's: freezes are taken out, and so are
+--- pauses (:pause(), or the guest's SCENARIO_PAUSE). They are taken whatever the script does meanwhile.
+--- vm:captures() has each of them in order; one that could not be taken as a placeholder.
+---   local periodic = vm:periodic { count = 10, over = 5 }
+---   vm:exec { "sleep", "5" }
+---   local switches = ktstr.series(periodic:finish(), "cpus[0].rq.nr_switches")
+--- Raises "invalid" for more than 64, or closer than 100 ms; "busy" when some are going on; "ended".
+---@param given ktstr.PeriodicOptions
+---@return ktstr.Periodic
+function VM:periodic(given)
+  return require("ktstr.periodic").start(self, given)
+end
+
+--- Reads and writes the kernel's memory, in order: globals, per-CPU variables, addresses, fields of tasks.
+--- "hot" while the guest runs, each word at once; `cold` all of them in one freeze. The first that fails ends
+--- the batch: what was done before it stays, and the error has its `index`, and the `values` up to there.
+---   vm:kernel_ops { { op = "read", symbol = "jiffies_64" } }[1]
+---   vm:kernel_ops { cold = true,
+---     { op = "read", symbol = "runqueues", cpu = 1, field = "curr.pid" },
+---     { op = "write", task = 1, field = "static_prio", value = 120 },
+---     { op = "or", symbol = "sysctl_sched_features", value = 4 } }
+--- Raises "invalid", "not-found", "ambiguous", "per-cpu", "unmapped", "running" (what cannot be done at once
+--- while the guest runs); cold as vm:freeze(), and then nothing was done.
+---@param list table ktstr.KernelOp[] with `cold`
+---@return any[] values of each entry: what was read; of "or" what was there before; of a write true
+function VM:kernel_ops(list)
+  self:_check_alive "asked for kernel operations"
+  return require("ktstr.ops").batch(self, list)
 end
 
 --- Samples the running kernel's state from outside, at an interval, until the monitor is stopped or the
@@ -367,11 +440,46 @@ function VM:monitor(options)
   return require("ktstr.kernel.monitor").monitor(self.k, options)
 end
 
+--- Calls fn(record) when the guest writes to a place in its memory; record.fire says who wrote what: .cpu,
+--- .rip, .symbol, .task, .backtrace, .old, .new, .raced. The record is taken right behind the write, and the
+--- guest goes on; fn gets it as soon as the script waits for the machine, or asks it for something. With
+--- frozen = true the guest waits for fn, for freeze_limit at most. What fn raises is raised by the call that
+--- was waited in. Without a function the writes are only counted.
+---   local w = vm:watch("sysctl_sched_base_slice", function(snap) print(snap.fire) end)
+---   vm:watch(vm.k:task(1):member_ "static_prio", { when = { "<", 100 } }, fn)
+--- Raises "not-found" (no such symbol), "invalid" (not 1, 2, 4 or 8 bytes, not aligned, no memory),
+--- "per-cpu", "unsupported" (no more can be had), as vm:freeze().
+---@param what string|ktstr.Address|ktstr.Object|number a symbol ("x", "x.member"), an address, a member
+---@param given { len: integer|nil, when: table|string|nil, frozen: boolean|nil, backend: string|nil,
+---  signed: boolean|nil, rate: integer|nil }|fun(snap: ktstr.Capture)|nil
+---  len: bytes, as the type has them. when: "changed", { op, value }: ==, ~=, <, <=, >, >=, & (has one of
+---  the bits) of the new value. backend: "register" or "page". rate: so many are recorded a second, 1000.
+---@param fn fun(snap: ktstr.Capture)|nil
+---@return ktstr.Watch w w:hits(), w:cancel()
+function VM:watch(what, given, fn)
+  return require("ktstr.watch").watch(self, what, given, fn)
+end
+
+--- Calls fn(record) when a function of the kernel is called: its first instruction is about to be executed.
+--- With returns = true also when that call returns. record.fire has .kind ("call", "return"), .cpu, .task,
+--- .value (what is returned); snap:cpu(fire.cpu).regs has the arguments (rdi, rsi, rdx, rcx, r8, r9). Else as
+--- vm:watch().
+---   vm:on_call("do_exit", function(snap) print(snap.fire, snap:cpu(snap.fire.cpu).regs.rdi) end)
+--- A debug register is needed for the function and for each call that has not returned; there are three.
+--- Raises "not-found", "unsupported" (no more, or this KVM has none).
+---@param what string|ktstr.Address a function, or any instruction's address
+---@param given { returns: boolean|nil, frozen: boolean|nil, rate: integer|nil }|fun(snap: ktstr.Capture)|nil
+---@param fn fun(snap: ktstr.Capture)|nil
+---@return ktstr.Watch w w:hits(), w:cancel()
+function VM:on_call(what, given, fn)
+  return require("ktstr.watch").on_call(self, what, given, fn)
+end
+
 --- All captures so far, in order: the script's, and those that programs in the guest asked for with
 --- ktstr-capture. Also after the machine's end.
 ---@return ktstr.Capture[]
 function VM:captures()
-  return capture.list(self.machine)
+  return capture.list(self)
 end
 
 --- Writes the machine into an ELF core file on the host, which crash (9) and drgn (0.3) open. It goes on

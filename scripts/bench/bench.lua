@@ -1,4 +1,5 @@
--- usage: ktstr script bench.lua start|memory|load|freeze|restore|kernel|boot|warm...
+-- usage: ktstr script bench.lua start|memory|load|freeze|restore|kernel|clock|capture|periodic|captures|
+--   boot|warm...
 -- Measures and prints; scripts/bench/run says what runs where.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
@@ -34,6 +35,9 @@ io.stdout:setvbuf "line"
 
 local measurements = require "warm"
 measurements.kernel = require "kernel"
+for name, measurement in pairs(require "captures") do
+  measurements[name] = measurement
+end
 
 function measurements.start()
   print "From execve to the first guest instruction of the tiny guest (medians)"

@@ -35,6 +35,7 @@ enum {
 	CLIENT_WAIT_MS = 60000,
 	CLIENT_STASH = 64,
 	CLIENT_SNAPSHOTS = 128,
+	CLIENT_KERNEL_OPS = 128,
 };
 
 /* The first bytes of a program's output. */
@@ -70,6 +71,11 @@ struct client {
 	} workers[64];
 	struct wire_snapshot_request snapshots[CLIENT_SNAPSHOTS]; /* the newest, i-th one at i modulo that */
 	u32 snapshot_count; /* since the start */
+	struct {
+		u8 *payload;
+		size_t length;
+	} kernel_ops[CLIENT_KERNEL_OPS]; /* requests, likewise */
+	u32 kernel_op_count;
 	u32 nameless_error; /* of the reply to a request without an id */
 	bool exit_seen;
 	s32 exit_code;
@@ -150,6 +156,8 @@ static inline void client_free(struct client *c)
 	free(c->reply.body);
 	for (u32 i = 0; i < CLIENT_STASH; i++)
 		free(c->stash[i].body);
+	for (u32 i = 0; i < CLIENT_KERNEL_OPS; i++)
+		free(c->kernel_ops[i].payload);
 	free(c);
 }
 
@@ -251,6 +259,15 @@ static inline void client_take_snapshot(struct client *c, const struct frame *f)
 	memcpy(s, f->payload, sizeof(*s));
 }
 
+static inline void client_take_kernel_op(struct client *c, const struct frame *f)
+{
+	u32 at = c->kernel_op_count++ % CLIENT_KERNEL_OPS;
+
+	free(c->kernel_ops[at].payload);
+	c->kernel_ops[at].length = f->length;
+	c->kernel_ops[at].payload = memcpy(malloc(f->length + 1), f->payload, f->length);
+}
+
 /* Takes in one frame, whatever it is; false at the agent's end. */
 static inline bool client_step(struct client *c)
 {
@@ -272,6 +289,9 @@ static inline bool client_step(struct client *c)
 		break;
 	case MSG_SNAPSHOT_REQUEST:
 		client_take_snapshot(c, &f);
+		break;
+	case MSG_KERNEL_OP_REQUEST:
+		client_take_kernel_op(c, &f);
 		break;
 	case MSG_EXIT:
 		assert_int_equal(f.length, 4);

@@ -20,7 +20,8 @@ struct rig {
 	char directory[64], socket[80];
 };
 
-static inline int start_rig(void **state)
+/* The socket is for what that option of the agent's says. */
+static inline int start_rig_with(void **state, const char *option)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 
@@ -28,10 +29,15 @@ static inline int start_rig(void **state)
 	assert_non_null(mkdtemp(rig->directory));
 	chmod(rig->directory, 0755);
 	snprintf(rig->socket, sizeof(rig->socket), "%s/agent", rig->directory);
-	rig->c = client_start_with("--socket", rig->socket);
+	rig->c = client_start_with(option, rig->socket);
 	client_expect_ready(rig->c);
 	*state = rig;
 	return 0;
+}
+
+static inline int start_rig(void **state)
+{
+	return start_rig_with(state, "--socket");
 }
 
 static inline void free_rig(struct rig *rig)
@@ -96,7 +102,7 @@ static inline u32 count_descriptors(struct client *c)
 	return (u32)reply_number(c, ATTR_COUNT);
 }
 
-/* --- a guest's program: ktstr-capture itself --- */
+/* --- a guest's program: ktstr-capture itself, or ktstr-kernel --- */
 
 struct run {
 	pid_t pid;
@@ -104,9 +110,10 @@ struct run {
 	char text[4096];
 };
 
-static inline struct run run_as(uid_t user, const char *socket, const char *const *args)
+static inline struct run run_program(const char *name, const char *variable, uid_t user, const char *socket,
+				     const char *const *args)
 {
-	const char *argv[8] = { "ktstr-capture", "--socket", socket };
+	const char *argv[32] = { name, "--socket", socket };
 	char path[PATH_MAX];
 	struct run run = { 0 };
 	int pipes[2];
@@ -116,7 +123,7 @@ static inline struct run run_as(uid_t user, const char *socket, const char *cons
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
 	run.pid = fork();
 	if (!run.pid) {
-		int program = open(guest_program_path("KTSTR_CAPTURE", "ktstr-capture", path), O_RDONLY | O_CLOEXEC);
+		int program = open(guest_program_path(variable, name, path), O_RDONLY | O_CLOEXEC);
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(pipes[1], 1);
@@ -129,6 +136,11 @@ static inline struct run run_as(uid_t user, const char *socket, const char *cons
 	close(pipes[1]);
 	run.out = pipes[0];
 	return run;
+}
+
+static inline struct run run_as(uid_t user, const char *socket, const char *const *args)
+{
+	return run_program("ktstr-capture", "KTSTR_CAPTURE", user, socket, args);
 }
 
 static inline struct run run(const char *socket, const char *const *args)

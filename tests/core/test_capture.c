@@ -106,7 +106,7 @@ static void a_full_store_refuses_and_loses_nothing(void **state)
 	assert_non_null(err);
 	assert_int_equal(error_code(err), ERROR_UNSUPPORTED);
 	error_destroy(err);
-	free(c);
+	capture_destroy(c);
 	assert_int_equal(count(&store), CAPTURES_MAX);
 	assert_holds(&store, 0, "t0", 0);
 	// One that takes another's place still fits.
@@ -146,7 +146,78 @@ static void a_long_name_is_cut(void **state)
 	tag[sizeof(tag) - 1] = '\0';
 	assert_null(capture_create(tag, FREEZE_MAIN, 0, &c));
 	assert_int_equal(strlen(c->tag), WIRE_TAG_SIZE);
-	free(c);
+	capture_destroy(c);
+}
+
+static void a_record_lives_as_long_as_a_capture_or_a_copy_of_it(void **state)
+{
+	struct capture_store store, copies;
+	struct record *record;
+	struct capture *c;
+	u32 times;
+
+	capture_store_init(&store);
+	capture_store_init(&copies);
+	assert_null(record_create_empty(100, 0, &record));
+	assert_null(capture_create("a", FREEZE_GUEST, 2, &c));
+	c->record = record;
+	assert_null(capture_store_put(&store, c, &times));
+	assert_null(capture_store_copy(&store, &copies));
+	assert_int_equal(record->users, 2);
+	assert_ptr_equal(copies.first->record, record);
+	put(&store, "a", 2); // takes its place
+	assert_int_equal(record->users, 1);
+	record->data[99] = 7;
+	record_get(record);
+	capture_store_deinit(&copies);
+	capture_store_deinit(&store);
+	assert_int_equal(record->data[99], 7);
+	record_put(record);
+}
+
+static void a_store_refuses_records_that_take_too_much(void **state)
+{
+	struct capture_store store;
+	struct error *err = NULL;
+	u32 times, i;
+
+	capture_store_init(&store);
+	for (i = 0; !err; i++) {
+		struct capture *c;
+		char tag[16];
+
+		snprintf(tag, sizeof(tag), "t%u", i);
+		assert_null(capture_create(tag, FREEZE_GUEST, 2, &c));
+		assert_null(record_create_empty(1, 0, &c->record));
+		c->record->size = 512 << 20; // as it says
+		err = capture_store_put(&store, c, &times);
+		if (err)
+			capture_destroy(c);
+	}
+	assert_int_equal(i, CAPTURES_MIB_MAX / 512 + 1);
+	assert_int_equal(error_code(err), ERROR_UNSUPPORTED);
+	error_destroy(err);
+	assert_int_equal(count(&store), CAPTURES_MIB_MAX / 512);
+	put(&store, "t1", 1); // gives its room back, and has no record
+	put(&store, "without a record", 2);
+	assert_int_equal(store.bytes >> 20, CAPTURES_MIB_MAX - 512);
+	capture_store_deinit(&store);
+}
+
+static void every_capture_has_a_number_of_its_own(void **state)
+{
+	struct capture_store store;
+
+	capture_store_init(&store);
+	put(&store, "a", 1);
+	put(&store, "b", 2);
+	put(&store, "a", 3);
+	assert_int_equal(store.first->number, 2);
+	assert_int_equal(store.first->next->number, 3);
+	capture_store_clear(&store);
+	put(&store, "a", 4);
+	assert_int_equal(store.first->number, 4);
+	capture_store_deinit(&store);
 }
 
 int main(void)
@@ -157,6 +228,9 @@ int main(void)
 		cmocka_unit_test(a_full_store_refuses_and_loses_nothing),
 		cmocka_unit_test(moves_all_to_another_store),
 		cmocka_unit_test(a_long_name_is_cut),
+		cmocka_unit_test(a_record_lives_as_long_as_a_capture_or_a_copy_of_it),
+		cmocka_unit_test(a_store_refuses_records_that_take_too_much),
+		cmocka_unit_test(every_capture_has_a_number_of_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@ static void the_words_are_those_that_users_know(void **state)
 	assert_string_equal(freeze_source_name(FREEZE_PERIODIC), "periodic");
 	assert_string_equal(freeze_source_name(FREEZE_WATCH), "watch");
 	assert_string_equal(freeze_source_name(FREEZE_KERNEL_OP), "kernel-op");
+	assert_string_equal(freeze_source_name(FREEZE_FAILURE), "failure");
 	for (int i = 0; i < FREEZE_SOURCES; i++)
 		assert_non_null(freeze_source_name(i));
 	assert_string_equal(freeze_state_name(FREEZE_IDLE), "Idle");

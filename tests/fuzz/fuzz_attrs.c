@@ -41,6 +41,9 @@ static void write_again(struct attr_writer *w, const struct attr *a)
 			values[i] = attr_array_get(a, i);
 		attr_put_u64_array(w, type, values, count);
 		break;
+	case ATTR_KIND_BYTES:
+		attr_put_data(w, type, a->value, a->length);
+		break;
 	}
 }
 

@@ -174,11 +174,13 @@ describe("the initramfs", function()
     assert.matches("^root:x:0:0", entries["/etc/passwd"].data)
   end)
 
-  it("holds the program that asks for a capture, where PATH finds it", function()
+  it("holds the programs that ask the host for something, where PATH finds them", function()
     booted {}
-    local entry = core.archive.entries["/usr/bin/ktstr-capture"]
-    assert.equals("/fake/guest/ktstr-capture", entry.host)
-    assert.equals(tonumber("755", 8), entry.mode)
+    for _, name in ipairs { "ktstr-capture", "ktstr-kernel" } do
+      local entry = core.archive.entries["/usr/bin/" .. name]
+      assert.equals("/fake/guest/" .. name, entry.host)
+      assert.equals(tonumber("755", 8), entry.mode)
+    end
   end)
 
   it("holds files with the libraries that they need", function()

@@ -25,7 +25,8 @@ describe("the order of numbers", function()
 
   it("takes equal values of different types for equal", function()
     for _, list in ipairs {
-      { 5, 5ULL, 5LL }, { -7, -7LL }, { 2 ^ 53, 9007199254740992ULL, 9007199254740992LL },
+      { 5, 5ULL, 5LL }, { 0, 0ULL, 0LL, -0 }, { -7, -7LL },
+      { 2 ^ 53, 9007199254740992ULL, 9007199254740992LL },
       { 2 ^ 63, 9223372036854775808ULL }, { -2 ^ 63, MIN_S64 },
     } do
       for _, a in ipairs(list) do
@@ -70,11 +71,18 @@ describe("a difference", function()
     is("-3", -2LL, 1ULL)
     is("-0.5", 5, 5.5)
     is("0", MIN_S64, MIN_S64)
+    is("6.5", 7ULL, 0.5)
+    is("-6", 1ULL, 7)
+    is("18446744073709551608", MAX_U64, 7)
+    is("9223372036854775815", 7ULL, -2 ^ 63)
+    is("-9223372036854775801", -2 ^ 63, -7LL)
   end)
 
   it("that has more than 64 bits is the nearest double", function()
     assert.equals(2 ^ 64 + 2 ^ 63, exact.difference(MAX_U64, MIN_S64))
     assert.equals(-2 ^ 64, exact.difference(0, MAX_U64))
+    assert.equals(2 ^ 64, exact.difference(2 ^ 64, 7ULL))
+    assert.equals(-1e30, exact.difference(7ULL, 1e30))
     assert.equals(2 ^ 63 + 0.0, exact.difference(9223372036854775808ULL, 0.5))
   end)
 

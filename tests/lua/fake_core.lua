@@ -11,6 +11,7 @@ local strerror = {
 
 local names = {
   "SYS_RDY", "LIFECYCLE", "STDOUT", "STDERR", "WORKER_REPORT", "EXIT", "OP_REPLY", "OP_REQUEST",
+  "KERNEL_OP_REQUEST",
 }
 local ops = {
   "SPAWN", "EXEC", "WAIT", "KILL", "STDIN", "READ", "WRITE", "LOAD_MODULES", "CGROUP_CREATE",
@@ -347,9 +348,37 @@ function Machine:capture(tag)
   end
   self.taken = self.taken or {}
   local regs, sregs = self.core.regs(0)
-  table.insert(self.taken, { tag = tag, source = "main", elapsed = 1.5, clock = 2, cpus = {
+  table.insert(self.taken, { tag = tag, number = #self.taken + 1, source = "main", elapsed = 1.5, clock = 2,
+    cpus = {
     { regs = regs, sregs = sregs },
   } })
+end
+
+function Machine:start_periodic(plan, waits)
+  self.clocks = self.clocks or {}
+  table.insert(self.clocks, { plan = plan, waits = waits, at = self.core.clock, said = {} })
+end
+
+function Machine:periodic(control)
+  table.insert(self.clocks[#self.clocks].said, { control or "look", self.core.clock })
+  return "running", 0, 0
+end
+
+function Machine:wake_on_plan() end
+
+-- Of a kernel that nobody can read.
+function Machine:view()
+  local ffi = require "ffi"
+  require "ktstr.kernel.c"
+  if not self.kernel_view then
+    self.kernel_view = ffi.new "struct view"
+    self.kernel_view.memory = ffi.cast("const struct guest_memory *", self.kernel_view)
+  end
+  return self.kernel_view
+end
+
+function Machine:set_plan(bytes, reason)
+  self.capture_plan = { bytes, reason }
 end
 
 function Machine:captures()

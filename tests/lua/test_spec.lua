@@ -97,6 +97,54 @@ describe("a test with workers", function()
     assert.same({ "pass", 1, 4 }, { result.status, #result.holds, core.clock - start })
   end)
 
+  it("has captures on a clock over the first time that they run", function()
+    local result = run({ duration = 3, periodic = 4 }, function(t)
+      t:cgroup("cg_0")
+      t:hold()
+      t:hold(1)
+    end)
+    assert.same({ "pass", 2 }, { result.status, #result.holds })
+    local clocks = machine_of().clocks
+    local one = clocks[1]
+    assert.same({ 1, 4, false, 3, "periodic_003" }, { #clocks, #one.plan, one.waits, one.plan.over,
+      one.plan[4].tag })
+    assert.same({ { "finish", one.at + 3 } }, one.said)
+  end)
+
+  it("has a capture of the moment when a worker is found dead", function()
+    core.report = function(_, index)
+      local r = good_report(nil, index)
+      r.failed, r.reason = index == 1 and true or nil, "no such CPU"
+      return r
+    end
+    core.regs = function()
+      return ("\0"):rep(144), ("\0"):rep(312)
+    end
+    local result = run({}, function(t)
+      t:cgroup("cg_0", { workers = 3 })
+      t:hold()
+    end)
+    assert.same({ "fail", 1, "failure" }, { result.status, #machine_of().taken, machine_of().taken[1].tag })
+  end)
+
+  it("has them over the time that a hold says", function()
+    run({ duration = 3, periodic = 4 }, function(t)
+      t:hold(5)
+    end)
+    assert.equals(5, machine_of().clocks[1].plan.over)
+    local result = run({ duration = 3, periodic = 4 }, function(t)
+      t:hold(0.5)
+    end)
+    assert.equals("error", result.status)
+    assert.matches("4 captures over 0.5 s are 80 ms apart", tostring(result.error))
+  end)
+
+  it("is refused with more captures than fit, when it is declared", function()
+    local e = raised(ktstr.test, "crowded", { periodic = 20 }, function() end)
+    assert.matches('ktstr.test("crowded"): periodic: 20 captures over 2 s', tostring(e), 1, true)
+    assert.matches("'periodic'", tostring(raised(ktstr.test, "x", { periodic = 0 }, function() end)))
+  end)
+
   it("can start and stop its workers itself", function()
     local result = run({}, function(t)
       t:cgroup("cg_0")
@@ -200,6 +248,25 @@ describe("t:expect", function()
     assert.equals("inconclusive", outcome(function(t)
       t:expect(nil, "x"):at_most(10)
     end).status)
+  end)
+
+  it("takes a series, whose course is judged like any value", function()
+    local function verdict(...)
+      local list = {}
+      for i, value in ipairs { ... } do
+        list[i] = { i, value ~= "gone" and value or nil }
+      end
+      return outcome(function(t)
+        t:expect(ktstr.series(list, nil, "switches"), "CPU 0"):nondecreasing()
+      end)
+    end
+    local passed, failed = verdict(1, "gone", 3), verdict(1, "gone", 0)
+    assert.equals("pass", passed.status)
+    assert.matches("note: 1 of 3 samples is missing", report.block(passed), 1, true)
+    assert.same({ "FAILED nondecreasing (CPU 0: switches, sample 3 at 3.000 s): expected at least 1 "
+      .. "(sample 1 at 1.000 s), found 0",
+      "  note: 1 of 3 samples is missing: sample 2 at 2.000 s (it has no value)" }, report.reasons(failed))
+    assert.equals("inconclusive", verdict(1, "gone").status)
   end)
 end)
 

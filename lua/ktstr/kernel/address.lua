@@ -85,6 +85,17 @@ function address.hex(value)
   return "0x" .. bit.tohex(value)
 end
 
+--- The number that hexadecimal digits stand for.
+---@param digits string
+---@return ffi.cdata* uint64_t
+function address.parse(digits)
+  local value = 0ULL
+  for digit in digits:gmatch "%x" do
+    value = value * 16 + tonumber(digit, 16)
+  end
+  return value
+end
+
 local function refuse(value)
   errors.raise("invalid", ("%s is not an address"):format(type(value) == "string" and ("'%s'"):format(value)
     or tostring(value)), "give an address, an object, or a number below 2^53")

@@ -102,6 +102,13 @@ local function image_table(k)
   return known or nil
 end
 
+--- Reads the image's unwind tables, which no record has: a kernel with the same types finds them from then
+--- on. Raises "unmapped".
+---@param k ktstr.Kernel
+function backtrace.prepare(k)
+  image_table(k)
+end
+
 -- Where a module's code lies.
 local function text_of(k, module)
   local base, size

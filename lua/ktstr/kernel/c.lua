@@ -150,6 +150,10 @@ struct view_range {
 	u8 *hva;
 };
 enum { VIEW_RANGES = 3 };
+struct view_segment {
+	u64 address, size;
+	const u8 *data;
+};
 struct view {
 	const struct guest_memory *memory;
 	u32 generation;
@@ -160,6 +164,9 @@ struct view {
 	const u32 *expirations_now;
 	u64 slide;
 	struct view_range ranges[VIEW_RANGES];
+	const struct view_segment *segments;
+	u32 segment_count;
+	u32 recorded;
 };
 struct view_place {
 	u64 gpa;
@@ -167,6 +174,7 @@ struct view_place {
 	u64 left;
 	u32 page_shift;
 };
+void view_init_recorded(struct view *v, const struct view_segment *segments, u32 count, u64 slide);
 struct error *view_set_root(struct view *v, u64 address);
 struct error *view_set_direct_map(struct view *v, u64 start);
 struct error *view_translate(const struct view *v, u64 root, u64 address, bool walk,
@@ -284,6 +292,128 @@ u32 disassembler_run(struct disassembler *d, const void *bytes, size_t size, u64
 		     struct instruction *ret, u32 max);
 ]],
 
+  ["tlv/wire.h"] = [[
+enum {
+	KERNEL_OP_REQUEST_MAX = 64 << 10,
+	KERNEL_OP_ENTRIES_MAX = 1024,
+	KERNEL_OP_BYTES_MAX = 32 << 10,
+	KERNEL_OP_SYMBOL_MAX = 511,
+	KERNEL_OP_FIELD_MAX = 255,
+	KERNEL_OP_STRUCT_MAX = 127,
+	KERNEL_OP_TYPE_MAX = 7,
+};
+struct wire_kernel_op_reply {
+	u32 request_id;
+	u32 status;
+	u32 done;
+};
+]],
+
+  ["kernel/pid.h"] = [[
+struct pid_layout {
+	u64 head;
+	u64 base;
+	u32 node_shift, node_slots;
+	u32 slot_bits;
+	u32 pid_tasks;
+	u32 task_links;
+	u32 task_pid;
+};
+]],
+
+  ["kernel/ops.h"] = [[
+struct op_step {
+	u64 offset;
+	u32 per_cpu;
+	u32 reserved;
+};
+enum op_base {
+	OP_BASE_ADDRESS,
+	OP_BASE_PER_CPU,
+	OP_BASE_TASK,
+};
+struct op {
+	u64 start;
+	u64 offset;
+	u64 value;
+	u32 number;
+	u32 first_step;
+	u32 size;
+	u32 data;
+	u16 steps;
+	u8 op;
+	u8 base;
+	u8 is_bytes;
+	u8 reserved[3];
+};
+struct op_layout {
+	u64 offsets;
+	u64 unset;
+	u32 cpus;
+	u32 reserved;
+	struct pid_layout pids;
+};
+struct op_batch {
+	struct op_layout layout;
+	const struct op *ops;
+	const struct op_step *steps;
+	u32 count, step_count;
+	u8 *data;
+	u64 data_size;
+	bool frozen;
+	u64 *values;
+	u32 done;
+	struct error *err;
+};
+struct error *op_batch_check(const struct op_batch *b);
+void op_batch_run(struct op_batch *b, const struct view *view);
+]],
+
+  ["tlv/codec.h"] = [[
+struct attr_info;
+struct attr_reader {
+	const u8 *data;
+	size_t size;
+	size_t pos;
+	bool malformed;
+};
+struct attr {
+	const struct attr_info *info;
+	const void *value;
+	size_t length;
+};
+]],
+
+  ["kernel/op_request.h"] = [[
+struct op_request {
+	u32 request_id;
+	bool cold;
+	u32 count;
+	struct attr_reader entries;
+	struct attr next;
+};
+enum op_where {
+	OP_AT_SYMBOL = 1,
+	OP_AT_ADDRESS,
+	OP_AT_TASK,
+};
+struct op_entry {
+	u32 op;
+	u32 where;
+	bool has_cpu, has_value, has_data, has_length;
+	u32 cpu, pid;
+	u64 address, value, length;
+	const u8 *data;
+	u64 data_size;
+	char symbol[KERNEL_OP_SYMBOL_MAX + 1];
+	char field[KERNEL_OP_FIELD_MAX + 1];
+	char structure[KERNEL_OP_STRUCT_MAX + 1];
+	char type[KERNEL_OP_TYPE_MAX + 1];
+};
+struct error *op_request_open(const void *payload, size_t size, struct op_request *ret);
+bool op_request_next(struct op_request *r, struct op_entry *ret);
+]],
+
   ["kernel/lines.h"] = [[
 enum { LINE_PLACES = 32 };
 struct line_place {
@@ -334,6 +464,90 @@ struct monitor_cpu {
 };
 ]],
 
+  ["capture/record.h"] = [[
+struct record {
+	u32 users;
+	u32 segment_count;
+	struct view_segment *segments;
+	u8 *data;
+	u64 capacity, size;
+	struct buf notes;
+	u32 steps;
+	u32 plan_id;
+	u64 spent_ns;
+	u64 slide;
+};
+struct record *record_get(struct record *r);
+void record_put(struct record *r);
+void record_open_view(const struct record *r, struct view *ret);
+]],
+
+  ["capture/plan.h"] = [[
+enum plan_kind {
+	PLAN_AT,
+	PLAN_COPY,
+	PLAN_COPY_SIZED,
+	PLAN_FOLLOW,
+	PLAN_PER_CPU,
+	PLAN_ARRAY,
+	PLAN_ARRAY_SIZED,
+	PLAN_LIST,
+	PLAN_CHAIN,
+	PLAN_RBTREE,
+	PLAN_XARRAY,
+	PLAN_SET,
+	PLAN_LOAD,
+	PLAN_IF,
+	PLAN_IF_TEXT,
+	PLAN_KINDS,
+};
+enum plan_flags {
+	PLAN_ONE = 1 << 0,
+	PLAN_SUFFIX = 1 << 1,
+	PLAN_ONCE = 1 << 2,
+};
+enum {
+	PLAN_MAGIC = 0x4e504b54,
+	PLAN_REGISTERS = 8,
+	PLAN_DEPTH = 32,
+	PLAN_OPS_MAX = 1 << 16,
+	PLAN_TEXT_MAX = 4 << 20,
+	PLAN_CPUS_MAX = 4096,
+	PLAN_BYTES_MAX = 256 << 20,
+	PLAN_COPY_MAX = 16 << 20,
+	PLAN_NAME_MAX = 256,
+	PLAN_NOTES_MAX = 512,
+};
+struct plan_header {
+	u32 magic;
+	u32 ops;
+	u32 text_size;
+	u32 cpus;
+	u64 percpu_offsets;
+	u64 percpu_unset;
+	u64 max_bytes;
+	u64 max_ns;
+	u32 max_steps;
+	u32 id;
+};
+struct plan_op {
+	u8 kind;
+	u8 flags;
+	u8 reg, reg2;
+	u32 below;
+	u32 path;
+	u32 limit;
+	u64 a, b, c;
+};
+struct plan;
+struct error *plan_create(const void *bytes, size_t size, struct plan **ret);
+void plan_put(struct plan *p);
+struct plan_run;
+struct error *plan_run_create(struct plan *p, u64 expected, struct plan_run **ret);
+void plan_run_execute(struct plan_run *run, const struct view *view);
+struct error *plan_run_finish(struct plan_run *run, struct record **ret);
+]],
+
   ["kernel/vmcore_file.h"] = [[
 struct vmcore_file;
 struct kvm_regs;
@@ -352,7 +566,8 @@ const struct kvm_sregs *vmcore_sregs(const struct vmcore_file *f, u32 cpu);
 --- The headers, each after those that it needs.
 c.headers = { "base/types.h", "base/error.h", "base/buf.h", "image/kernel.h", "kernel/symbols.h",
   "kernel/types.h", "kernel/view.h", "kernel/orc.h", "kernel/unwind.h", "kernel/disasm.h",
-  "kernel/lines.h", "kernel/vmcore_file.h", "coordinator/monitor.h" }
+  "kernel/lines.h", "kernel/vmcore_file.h", "capture/record.h", "capture/plan.h", "coordinator/monitor.h",
+  "tlv/wire.h", "kernel/pid.h", "kernel/ops.h", "tlv/codec.h", "kernel/op_request.h" }
 
 -- A struct can be declared once a process, and specs load the library again.
 if not pcall(ffi.typeof, "struct view") then

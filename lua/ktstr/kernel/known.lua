@@ -65,6 +65,7 @@ known.globals = {
 
   -- CPUs and per-CPU memory
   nr_cpu_ids = "unsigned int",
+  nr_node_ids = "unsigned int",
   __cpu_possible_mask = "struct cpumask",
   __cpu_present_mask = "struct cpumask",
   __cpu_online_mask = "struct cpumask",
@@ -104,6 +105,20 @@ known.globals = {
   phys_base = "unsigned long",
   saved_command_line = "char *",
 }
+
+--- The type that a global is known to have in a kernel; nil where nobody knows.
+---@param set ktstr.TypeSet
+---@param name string
+---@return ktstr.Type|nil
+function known.type_of(set, name)
+  local names = known.globals[name]
+  for _, one in ipairs(type(names) == "table" and names or { names }) do
+    local found = set:find(one)
+    if found then
+      return found
+    end
+  end
+end
 
 -- Of one that is per-CPU in some kernels and a plain pointer in others: what it points to where it is.
 local only_where = {

@@ -8,6 +8,7 @@ local monitor_program = require "ktstr.kernel.monitor_program"
 local nearest = require "ktstr.nearest"
 local options = require "ktstr.options"
 local percpu = require "ktstr.kernel.percpu"
+local series = require "ktstr.series"
 local stalls = require "ktstr.kernel.stalls"
 local values = require "ktstr.kernel.values"
 
@@ -329,32 +330,34 @@ local function check_counted(self, field, samples, missing)
   end
 end
 
----@class ktstr.SamplePoint
----@field value number|ffi.cdata*
----@field time number as in the sample
----@field elapsed number
----@field epoch integer
+-- A series' name: "nr_running of CPU 0", "flags of CPU 0, domain 1".
+local function full_name(field, cpu, level)
+  if field.scope == "cpu" then
+    return ("%s of CPU %d"):format(field.name, cpu)
+  elseif field.scope == "domain" then
+    return ("%s of CPU %d, domain %d"):format(field.name, cpu, level or 0)
+  end
+  return field.name
+end
 
---- One field over time. A sample that could not read it has no point; `missing` counts those. Raises
---- "not-found", "unsupported" (this kernel has it not, or does not count it now), "invalid".
+--- One field over time. A sample that could not read it is missing in the series. Raises "not-found",
+--- "unsupported" (this kernel has it not, or does not count it now), "invalid".
 ---@param name string
 ---@param cpu integer|nil of a field that each CPU has
 ---@param level integer|nil of a domain's: 0 is the smallest
----@return ktstr.SamplePoint[] points with the field missing
+---@return ktstr.Series
 function Monitor:series(name, cpu, level)
   local field, index = index_of(self, name, cpu, level)
-  local series, samples = { missing = 0 }, update(self)
-  for _, sample in ipairs(samples) do
+  local points, samples = {}, update(self)
+  for i, sample in ipairs(samples) do
     local value = value_of(self, field, sample._raw, index)
-    if value == nil then
-      series.missing = series.missing + 1
-    else
-      series[#series + 1] = { value = value, time = sample.time, elapsed = sample.elapsed,
-        epoch = sample.epoch }
-    end
+    points[i] = { value = value, time = sample.time, elapsed = sample.elapsed, epoch = sample.epoch,
+      reason = value == nil and (field.gate and "it could not be read, or was not counted"
+        or "it could not be read") or nil }
   end
-  check_counted(self, field, samples, series.missing)
-  return series
+  local list = series.of_samples(full_name(field, cpu, level), points)
+  check_counted(self, field, samples, list.missing)
+  return list
 end
 
 --- CPUs with runnable tasks whose runqueue's clock stood still for that long; and, as a second list, those

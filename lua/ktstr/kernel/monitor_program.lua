@@ -14,14 +14,20 @@ local SIZES = { [1] = true, [2] = true, [4] = true, [8] = true }
 
 -- --- paths ---
 
--- "a.b[2].c" as { "a", "b", 2, "c" }.
+local function add_indices(parts, indices)
+  for i in indices:gmatch "%[(%d+)%]" do
+    parts[#parts + 1] = tonumber(i)
+  end
+end
+
+-- "a.b[2].c" as { "a", "b", 2, "c" }; "[1].a" as { 1, "a" }.
 local function parse(path)
   local parts = {}
-  for name, indices in path:gmatch "([^%.%[%]]+)([%[%]%d]*)%.?" do
+  local first, rest = path:match "^(%[[%[%]%d]*)%.?(.*)$"
+  add_indices(parts, first or "")
+  for name, indices in (rest or path):gmatch "([^%.%[%]]+)([%[%]%d]*)%.?" do
     parts[#parts + 1] = name
-    for i in indices:gmatch "%[(%d+)%]" do
-      parts[#parts + 1] = tonumber(i)
-    end
+    add_indices(parts, indices)
   end
   return parts
 end
@@ -63,15 +69,24 @@ local function bit_field(at, place)
   end
 end
 
---- Where a member is, by its path through structs, arrays and pointers. Raises "not-found", "unsupported".
+--- The way to a member, by its path through structs, arrays and pointers. Raises "not-found".
 ---@param type ktstr.Type of what the path begins at
 ---@param path string "" for that itself
----@return table place steps, offset, size, is_signed, shift and bits of a bit-field
-function monitor_program.place(type, path)
+---@return table at steps, then bits from where they lead; the member's type, and field_bits of a bit-field
+function monitor_program.walk(type, path)
   local at = { type = type, bits = 0, field_bits = 0, is_percpu = false, steps = {} }
   for _, part in ipairs(parse(path)) do
     (_G.type(part) == "number" and element or member)(at, part)
   end
+  return at
+end
+
+--- Where a number is, likewise. Raises "unsupported", too.
+---@param type ktstr.Type
+---@param path string
+---@return table place steps, offset, size, is_signed, shift and bits of a bit-field
+function monitor_program.place(type, path)
+  local at = monitor_program.walk(type, path)
   local place = { steps = at.steps, offset = at.bits / 8, size = at.type.size, is_signed = at.type.is_signed }
   if at.field_bits > 0 then
     bit_field(at, place)

@@ -206,11 +206,76 @@ function machine:memory_crc() end
 ---@param tag string 1 to 64 bytes of printable text
 function machine:capture(tag) end
 
---- What was recorded so far, in order: by main, by the guest, by timers. elapsed: seconds since start() that
---- the machine was not frozen. Also after the end.
----@return { tag: string, source: string, elapsed: number, clock: number, cpus: { regs: string, sregs: string }[] }[]
----  clock: the guest's kvmclock, seconds
+--- What captures record from now on: a plan's program (core/capture/plan.h) as bytes, which finds the kernel's
+--- memory as view() does now; or nil, and why there is none. Raises "format", "invalid" (for another number of
+--- CPUs), "ended".
+---@param bytes string|nil
+---@param reason string|nil
+function machine:set_plan(bytes, reason) end
+
+--- Whether the first capture that the guest asks for waits until set_plan() has been called: recv() returns nil,
+--- "plan" then. For 3 s at most where it does not, for 30 s more where it does.
+---@param on boolean
+function machine:wake_on_plan(on) end
+
+---@class ktstr.core.capture
+---@field tag string
+---@field source string
+---@field number number of this machine's captures, from 1 on: this one's alone
+---@field elapsed number seconds since start() that the machine was not frozen
+---@field clock number the guest's kvmclock, seconds
+---@field workload number|nil seconds since the workload's start, freezes and its pauses taken out; nil: none
+---  has started
+---@field frozen number seconds that the machine stood still for it
+---@field cpus { regs: string, sregs: string }[] none in a placeholder
+---@field record userdata|nil holds a struct record *, which the FFI finds there
+---@field missed boolean a placeholder: it timed out
+---@field reason string why, or why there is no record
+
+--- What was recorded so far, in order: by main, by the guest, by timers. Also after the end.
+---@return ktstr.core.capture[]
 function machine:captures() end
+
+--- A capture "early" of a machine that seems to be about to fail. Raises as capture().
+---@return boolean taken false: there has been one, or the failure itself has been recorded
+function machine:capture_early() end
+
+--- Captures at moments of the workload's time, by a thread of their own: whatever this one does, and in steps of
+--- the guest's running time. What cannot be taken is a placeholder among captures(). Raises "busy" (some are going
+--- on), "ended".
+---@param plan { tag: string, moment: number, latest: number }[] in order; 1 to 64; seconds
+---@param waits boolean the guest says when its workload starts; else it is now
+function machine:start_periodic(plan, waits) end
+
+--- Raises "invalid" when there have been none; "ended".
+---@param control "look"|"start"|"pause"|"resume"|"finish"|nil nil: look. What makes no sense changes nothing
+---@return "waiting"|"running"|"paused"|"over"|"given up" state
+---@return integer taken
+---@return integer missed placeholders so far; after "finish" of all that was not taken
+function machine:periodic(control) end
+
+--- Watches a place in the guest's memory; recv() returns nil, "watch" when there are fires to take. Freezes, unless
+--- main has. Raises "invalid", "unsupported", "busy", as freeze().
+---@param words string twelve numbers of 64 bits: address, guest-physical address, size, signed, counts only,
+---  backend (0 any, 1 register, 2 page), condition (enum watch_op), its value, ns that the guest may wait for
+---  a function, writes that are recorded in a second (0: 1000), 1 for code (fires in front of the instruction
+---  at the address; size, condition and value say nothing), 1 for returns of the function there, too
+---@return integer id
+function machine:watch(words) end
+
+--- Harmless when there is no such watch.
+---@param id integer
+function machine:unwatch(id) end
+
+---@param id integer
+---@return { hits: number, dropped: number, raced: number, backend: string } zeros where there is no such watch
+function machine:watch_counts(id) end
+
+--- What has been fired and recorded since, in order.
+---@return { tag: string, words: string }[] words: watch, cpu, number, rip, before, after, size, raced,
+---  hold_ns, elapsed_ns, kind (0 a write, 1 a call, 2 a return, whose value is `after`)
+---@return boolean is_frozen the machine waits for it: it is the caller's freeze now, for frozen(true, fn)
+function machine:take_fires() end
 
 --- Saves a frozen machine, which stays so. identity and script are kept with it, and nothing here looks into
 --- them. directory: a place on disk for its memory; nil, or where there can be no file without a name: in
@@ -235,6 +300,7 @@ function machine:note_touched() end
 ---   "periodic", seconds: a capture from a timer again and again; 0 ends it. Counts are in freeze_counts()
 ---   "deaf", cpu, seconds: that vCPU does not look at a freeze for so long
 ---   "rendezvous_timeout", seconds: instead of 30
+---   "kernel_op_timeout", seconds: how long a guest's kernel operations wait for this process, instead of 10
 ---   "capture", source, tag: a capture by that source ("periodic", "watch", "kernel-op"); raises as capture()
 ---@param name string
 ---@param ... number|string
@@ -244,6 +310,27 @@ function machine:test_hook(name, ...) end
 ---@return table<string, { done: number, busy: number, timeout: number, failed: number }> by source
 function machine:freeze_counts() end
 
+--- Operations on the kernel's memory, in order, as bytes of the structs in core/kernel/ops.h; the first that
+--- fails is the last. Raises "invalid" for what makes no sense; as capture() when cold: then nothing was done.
+---@param layout string struct op_layout
+---@param ops string struct op, repeated
+---@param steps string struct op_step, repeated
+---@param data string where reads of bytes go, and writes of bytes come from
+---@param cold boolean in one freeze of its own
+---@return string values a u64 for each operation that was carried out
+---@return string data
+---@return ktstr.Error|nil err why the next one was not
+function machine:run_ops(layout, ops, steps, data, cold) end
+
+--- A guest's request for kernel operations is this process's now: false, it has been answered that nobody came.
+---@param token integer
+---@return boolean
+function machine:claim_kernel_op(token) end
+
+---@param token integer
+---@param answer string struct wire_kernel_op_reply and what is behind it; at most 64 KiB
+function machine:answer_kernel_op(token, answer) end
+
 --- Asks the machine to end; exit_reason ExternalKill. Does not wait. Also while it is frozen.
 function machine:kill() end
 
@@ -251,6 +338,7 @@ function machine:kill() end
 --- its memory. The same result each time.
 ---@return { exit_reason: string, exit_code: integer, timed_out: boolean, seconds: number, reported: boolean,
 ---  guest_exit: integer|nil, last_words: string, detail: string|nil, warnings: string (lines),
+---  failure: { kind: string, line: string }|nil,
 ---  channel: { frames: number, bad_headers: number, bad_payloads: number, unknown: number, skipped_bytes: number } }
 ---  reported: an EXIT frame or the COM2 sentinel came. detail: what ended it, in words (a triple fault, ...).
 function machine:join() end

@@ -19,6 +19,12 @@ describe("docs/examples", function()
     assert.matches("\n  cg_0 +2  SpinWait .-\nPASS\n\n1 passed, 0 failed\n$", r.stdout)
   end)
 
+  it("captures.lua passes", function()
+    local r = support.ktstr("script", "docs/examples/captures.lua")
+    assert.same({ 0, "" }, { r.status, r.stderr }, r.stdout)
+    assert.matches("\nPASS\n\n1 passed, 0 failed\n$", r.stdout)
+  end)
+
   it("look.lua shows what runs, and where a task sleeps", function()
     local r = support.ktstr("script", "docs/examples/look.lua")
     assert.same({ 0, "" }, { r.status, r.stderr }, r.stdout)

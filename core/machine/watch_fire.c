@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Writes that were seen: which of them count, who stops for them, what becomes of them.
+ */
+#include "base/clock.h"
+#include "machine/frozen.h"
+#include "machine/watch.h"
+#include "machine/watch_internal.h"
+
+static u64 extend(u64 v, const struct watch_config *c)
+{
+	u32 shift = 64 - c->size * 8;
+
+	return c->is_signed ? (u64)((s64)(v << shift) >> shift) : v << shift >> shift;
+}
+
+static bool holds(const struct watch_config *c, u64 before, u64 after)
+{
+	u64 a = extend(after, c), b = extend(c->value, c);
+	bool less = c->is_signed ? (s64)a < (s64)b : a < b;
+
+	switch (c->op) {
+	case WATCH_ALWAYS:
+		return true;
+	case WATCH_EQUAL:
+		return a == b;
+	case WATCH_NOT_EQUAL:
+		return a != b;
+	case WATCH_LESS:
+		return less;
+	case WATCH_AT_MOST:
+		return less || a == b;
+	case WATCH_GREATER:
+		return !less && a != b;
+	case WATCH_AT_LEAST:
+		return !less;
+	case WATCH_CHANGED:
+		return before != after;
+	case WATCH_BITS:
+		return after & c->value;
+	}
+	return false;
+}
+
+/* A second of the machine's: the time that recording takes is none. */
+static bool comes_too_fast(struct watches *w, struct watch *watch)
+{
+	u64 now = clock_now_ns() - w->recording_ns;
+
+	if (now - watch->window_start_ns >= NSEC_PER_SEC) {
+		watch->window_start_ns = now;
+		watch->window_fires = 0;
+	}
+	return watch->window_fires++ >= watch->config.rate;
+}
+
+static void wake(const struct machine *m)
+{
+	if (m->watch_wake)
+		m->watch_wake(m->watch_ctx);
+}
+
+/* Two vCPUs have written before either was seen. */
+static bool mark_raced(struct watches *w, const struct watch *watch, u32 cpu)
+{
+	bool raced = false;
+
+	for (u32 i = 0; watch->debug_register && !watch->config.is_code && i < w->machine->vcpu_count; i++)
+		for (u32 k = 0; i != cpu && k < w->stops[i].count; k++)
+			if (w->stops[i].fires[k].watch == watch->id)
+				raced = w->stops[i].fires[k].raced = true;
+	return raced;
+}
+
+static void drop(struct watches *w, struct watch *watch)
+{
+	watch->dropped++;
+	if (!watch->is_fast) {
+		watch->is_fast = true;
+		wake(w->machine);
+	}
+}
+
+static void queue(struct watches *w, struct watch *watch, u32 cpu, const struct watch_fire *fire)
+{
+	struct watch_stop *stop = &w->stops[cpu];
+
+	watch->hits++;
+	if (watch->config.counts_only)
+		return;
+	if (stop->count == WATCH_FIRES_MAX || comes_too_fast(w, watch)) {
+		drop(w, watch);
+		return;
+	}
+
+	struct watch_fire *f = &stop->fires[stop->count];
+
+	*f = *fire;
+	f->watch = watch->id;
+	f->cpu = cpu;
+	f->number = watch->hits;
+	f->size = watch->config.size;
+	f->raced = mark_raced(w, watch, cpu);
+	f->hold_ns = watch->config.hold_ns;
+	__atomic_store_n(&stop->count, stop->count + 1, __ATOMIC_RELEASE);
+	wake(w->machine);
+}
+
+void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, u64 before, u64 after, u64 rip)
+{
+	const struct watch_fire fire = { .kind = WATCH_WRITE, .rip = rip, .before = before, .after = after };
+
+	watch->value = after;
+	if (holds(&watch->config, before, after))
+		queue(w, watch, t->index, &fire);
+}
+
+void watches_fire_code(struct watches *w, struct watch *watch, const struct vcpu_thread *t, enum watch_event_kind kind,
+		       u64 value, u64 rip)
+{
+	const struct watch_fire fire = {
+		.kind = kind,
+		.rip = rip,
+		.after = value,
+		.wants_return = kind == WATCH_CALL && watch->config.returns,
+	};
+
+	queue(w, watch, t->index, &fire);
+}
+
+void watch_stop_at_breakpoint(struct watches *w, struct vcpu_thread *t)
+{
+	w->stops[t->index].breakpoint = watch_rip(t);
+	__atomic_store_n(&w->stops[t->index].at_breakpoint, true, __ATOMIC_RELEASE);
+	wake(w->machine);
+}
+
+u32 machine_take_fires(struct machine *m, struct watch_fire *ret, u32 max)
+{
+	struct watches *w = m->watches;
+	u32 count = 0;
+
+	if (!w)
+		return 0;
+	pthread_mutex_lock(&w->lock);
+	for (u32 i = 0; i < m->vcpu_count; i++) {
+		struct watch_stop *stop = &w->stops[i];
+
+		if (stop->count > max - count)
+			break;
+		for (u32 k = 0; k < stop->count; k++) {
+			struct watch *watch = watches_find(w, stop->fires[k].watch);
+
+			ret[count++] = stop->fires[k];
+			if (watch)
+				watch->raced += stop->fires[k].raced;
+		}
+		__atomic_store_n(&stop->count, 0, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return count;
+}
+
+bool machine_has_fires(struct machine *m)
+{
+	for (u32 i = 0; m->watches && i < m->vcpu_count; i++)
+		if (__atomic_load_n(&m->watches->stops[i].count, __ATOMIC_ACQUIRE) ||
+		    __atomic_load_n(&m->watches->stops[i].at_breakpoint, __ATOMIC_ACQUIRE) ||
+		    __atomic_load_n(&m->watches->stops[i].blocked, __ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
+void machine_drop_fires(struct machine *m)
+{
+	struct watches *w = m->watches;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	for (u32 i = 0; i < m->vcpu_count; i++) {
+		struct watch_stop *stop = &w->stops[i];
+
+		for (u32 k = 0; k < stop->count; k++) {
+			struct watch *watch = watches_find(w, stop->fires[k].watch);
+
+			if (watch)
+				watch->dropped++;
+		}
+		if (!stop->count)
+			continue;
+		__atomic_store_n(&stop->count, 0, __ATOMIC_RELEASE);
+		vcpu_thread_kick(&m->vcpus[i]);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* --- a vCPU that KVM cannot get past a protected page --- */
+
+bool machine_find_blocked(struct machine *m, u32 *cpu)
+{
+	struct watches *w = m->watches;
+
+	for (u32 i = 0; w && i < m->vcpu_count; i++) {
+		*cpu = i;
+		if (__atomic_load_n(&w->stops[i].blocked, __ATOMIC_ACQUIRE))
+			return true;
+	}
+	return false;
+}
+
+struct error *machine_begin_unblock(struct machine *m, u32 cpu)
+{
+	struct watches *w = m->watches;
+	struct error *err = w->stops[cpu].blocked ? watches_protect(w, false) : NULL;
+
+	if (err)
+		return err;
+	for (u32 i = 0; i < WATCHES_MAX; i++)
+		if (w->watch[i].id && !w->watch[i].config.is_code)
+			w->compared[i] = watch_read(&w->watch[i]);
+	w->stops[cpu].unblocking = true;
+	return machine_begin_step(m, cpu, 1);
+}
+
+/* Writes of what was there already are not seen here. Debug registers see their own. */
+static void compare(struct watches *w, u32 cpu)
+{
+	const struct vcpu_thread *t = &w->machine->vcpus[cpu];
+	u64 rip = watch_rip(t);
+
+	for (u32 i = 0; i < WATCHES_MAX; i++) {
+		struct watch *watch = &w->watch[i];
+		u64 after = watch->id && !watch->config.is_code ? watch_read(watch) : 0;
+
+		if (watch->id && !watch->config.is_code && !watch->debug_register && after != w->compared[i])
+			watches_fire(w, watch, t, w->compared[i], after, rip);
+	}
+}
+
+struct error *machine_end_unblock(struct machine *m, u32 cpu)
+{
+	struct watches *w = m->watches;
+	u32 executed = 0;
+	struct error *err = machine_end_step(m, cpu, &executed);
+
+	pthread_mutex_lock(&w->lock);
+	struct watch_stop *stop = &w->stops[cpu];
+	struct error *late = NULL;
+
+	stop->unblocking = false;
+	// A vCPU that could not be let past is none that stands there: it has ended, or main has taken it elsewhere.
+	__atomic_store_n(&stop->at_breakpoint, false, __ATOMIC_RELEASE);
+	if (stop->blocked) {
+		__atomic_store_n(&stop->blocked, false, __ATOMIC_RELEASE);
+		compare(w, cpu);
+		late = watches_protect(w, true);
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (!err)
+		return late;
+	error_destroy(late);
+	return err;
+}
+
+/* --- any thread --- */
+
+struct watch_counts machine_watch_counts(struct machine *m, u32 id)
+{
+	struct watches *w = m->watches;
+	struct watch_counts ret = { 0 };
+
+	if (!w)
+		return ret;
+	pthread_mutex_lock(&w->lock);
+
+	const struct watch *watch = watches_find(w, id);
+
+	if (watch)
+		ret = (struct watch_counts){
+			.hits = watch->hits,
+			.dropped = watch->dropped,
+			.raced = watch->raced,
+			.backend = watch->debug_register ? WATCH_BY_REGISTER : WATCH_BY_PAGE,
+		};
+	pthread_mutex_unlock(&w->lock);
+	return ret;
+}
+
+void machine_note_recording(struct machine *m, u64 ns)
+{
+	pthread_mutex_lock(&m->watches->lock);
+	m->watches->recording_ns += ns;
+	pthread_mutex_unlock(&m->watches->lock);
+}
+
+u32 machine_find_fast_watch(struct machine *m, u32 *rate)
+{
+	struct watches *w = m->watches;
+	u32 id = 0;
+
+	if (!w)
+		return 0;
+	pthread_mutex_lock(&w->lock);
+	for (u32 i = 0; !id && i < WATCHES_MAX; i++) {
+		struct watch *watch = &w->watch[i];
+
+		if (!watch->id || !watch->is_fast || watch->is_fast_said)
+			continue;
+		watch->is_fast_said = true;
+		*rate = watch->config.rate;
+		id = watch->id;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return id;
+}
+
+void machine_on_watch(struct machine *m, void (*wake_fn)(void *ctx), void *ctx)
+{
+	m->watch_wake = wake_fn;
+	m->watch_ctx = ctx;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The inside of a machine's watches, and what a vCPU's thread does with them.
+ * Depends on internal.h and watch.h. lock guards all but what says otherwise.
+ * Watches come and go while every vCPU is parked; a machine that never had one has no struct watches.
+ */
+#ifndef MACHINE_WATCH_INTERNAL_H
+#define MACHINE_WATCH_INTERNAL_H
+
+#include <pthread.h>
+
+#include "kvm/slots.h"
+#include "machine/internal.h"
+#include "machine/watch.h"
+
+/* A call that has not returned. */
+struct watch_return {
+	u32 watch; /* 0: there is none */
+	bool is_over;
+	u64 address;
+	u64 sp; /* the stack pointer is that then */
+};
+
+struct watch {
+	u32 id; /* 0: there is none here */
+	u32 debug_register; /* 0: it is by page */
+	struct watch_config config;
+	u8 *place; /* in the host's memory */
+	u64 value; /* that was there last, as far as we know */
+	u64 hits, dropped, raced;
+	u64 window_start_ns; /* of the second that is counted */
+	u32 window_fires;
+	bool is_fast, is_fast_said;
+};
+
+/* What one vCPU has done, and waits with. */
+struct watch_stop {
+	u32 count; /* atomic; of fires */
+	bool blocked; /* atomic: its instruction needs the page writable */
+	bool at_breakpoint; /* atomic: its instruction is watched, and has not been executed */
+	u64 breakpoint; /* where that is */
+	bool unblocking; /* it is helped with either */
+	bool undo_due; /* the vCPU's own: its instruction is to be done again, from these registers */
+	struct kvm_regs undo;
+	struct watch_fire fires[WATCH_FIRES_MAX];
+};
+
+struct watches {
+	struct machine *machine;
+	pthread_mutex_t lock;
+	u32 last_id, count;
+	struct watch watch[WATCHES_MAX];
+	struct slots slots; /* changed while all are parked */
+	bool can_show_sregs;
+	bool registers_work, registers_are_known;
+	u32 debug_control; /* KVM_GUESTDBG_*; changed while all are parked, like debugreg */
+	u64 debugreg[8];
+	u64 step_dr7; /* without those of code: a vCPU that is stepped is to get past them */
+	bool code_registers_work; /* like registers_work */
+	struct watch_return returns[WATCH_REGISTERS + 1]; /* by their registers; is_over is of lock */
+	bool returns_changed;
+	u64 recording_ns; /* that recording has taken so far */
+	u64 compared[WATCHES_MAX]; /* while a vCPU is let through */
+	struct watch_stop *stops; /* of each vCPU */
+};
+
+/* watch.c; lock is held, or all are parked. NULL: there is no such watch. */
+struct watch *watches_find(struct watches *w, u32 id);
+/* While all are parked: 1 to WATCH_REGISTERS, that nobody uses; 0: none. */
+u32 watches_free_register(const struct watches *w);
+/* Likewise: those of all watches and returns, on every vCPU. */
+MUST_CHECK struct error *watches_set_registers(struct watches *w);
+/* While all are parked: the pages of the watches, or none, cannot be written by the guest. */
+MUST_CHECK struct error *watches_protect(struct watches *w, bool on);
+
+/* lock is held. The vCPU has written there: before and after are what was in the watch's place. */
+void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, u64 before, u64 after, u64 rip);
+void watches_fire_code(struct watches *w, struct watch *watch, const struct vcpu_thread *t, enum watch_event_kind kind,
+		       u64 value, u64 rip);
+/* lock is held: it waits for being let past. */
+void watch_stop_at_breakpoint(struct watches *w, struct vcpu_thread *t);
+/* watch_code.c; lock is held: the part of a KVM_EXIT_DEBUG that is about code. */
+void watch_take_code(struct watches *w, struct vcpu_thread *t);
+u64 watch_read(const struct watch *watch);
+const struct kvm_regs *watch_regs(const struct vcpu_thread *t, struct kvm_regs *room); /* of the last exit */
+u64 watch_rip(const struct vcpu_thread *t);
+
+/* --- on the vCPU's thread --- */
+
+/* Its exit is a write of the guest to its own memory: done. False: it is for a device. */
+bool watch_take_write(struct vcpu_thread *t);
+/* A KVM_EXIT_DEBUG, which may be a watch's. */
+void watch_take_debug(struct vcpu_thread *t);
+/* KVM could not emulate an instruction. True: it will be tried again with its page writable. */
+bool watch_take_failure(struct vcpu_thread *t);
+/* After its exit has retired: puts it in front of an instruction that is to be done again. */
+MUST_CHECK struct error *watch_undo(struct vcpu_thread *t);
+/* Whether the vCPU is to stand still, or its last instruction to be undone. */
+static inline bool watch_wants_attention(const struct vcpu_thread *t)
+{
+	const struct watches *w = t->machine->watches;
+	const struct watch_stop *stop = w ? &w->stops[t->index] : NULL;
+
+	return stop && (stop->undo_due || __atomic_load_n(&stop->count, __ATOMIC_ACQUIRE) ||
+			__atomic_load_n(&stop->blocked, __ATOMIC_ACQUIRE) ||
+			__atomic_load_n(&stop->at_breakpoint, __ATOMIC_ACQUIRE));
+}
+/* Until it has been recorded, somebody freezes the machine, or ends it. */
+void watch_wait(struct vcpu_thread *t);
+/* KVM_SET_GUEST_DEBUG with the watches' registers; extra: KVM_GUESTDBG_* beside them. */
+MUST_CHECK struct error *watch_set_debug(const struct vcpu_thread *t, u32 extra);
+
+void watches_destroy(struct watches *w); /* NULL is allowed */
+
+#endif

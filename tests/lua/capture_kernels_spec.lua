@@ -1,0 +1,85 @@
+-- The default plan for each kernel in the cache: that it can be compiled, and what it has there.
+local image = require "ktstr.kernel.image"
+local kernels = require "ktstr.kernels"
+local native = require "ktstr.capture.native"
+local plan = require "ktstr.capture.plan"
+local recorded = require "ktstr.capture.kernel"
+local topology = require "ktstr.topology"
+
+local cached = kernels.list()
+
+-- What no kernel may be without, whatever it calls it.
+local ESSENTIAL = {
+  "runqueues[].nr_running", "runqueues[].nr_switches", "runqueues[].clock", "runqueues[].curr",
+  "runqueues[].curr.pid", "runqueues[].idle.comm", "runqueues[].cfs.load", "runqueues[].rt.rt_nr_running",
+  "runqueues[].dl.dl_nr_running", "runqueues[].ttwu_count", "tasks[].pid", "tasks[].tgid", "tasks[].comm",
+  "tasks[].flags", "tasks[].prio", "tasks[].policy", "tasks[].se.vruntime", "tasks[].se.sum_exec_runtime",
+  "tasks[].cpus_mask", "tasks[].nvcsw", "jiffies_64",
+}
+local EITHER = {
+  { "runqueues[].cfs.nr_running", "runqueues[].cfs.nr_queued" },
+  { "runqueues[].cfs.h_nr_running", "runqueues[].cfs.h_nr_queued" },
+  { "tasks[].cpu", "tasks[].thread_info.cpu" },
+  { "tasks[].__state", "tasks[].state" },
+  { "tasks[].stats.wait_sum", "tasks[].se.statistics.wait_sum" },
+}
+local SCX = { "runqueues[].scx", "tasks[].scx", "scx_root.ops.name", "scx_root.exit_kind" }
+
+-- Each kind of walk, and pointers in between.
+local WALKS = {
+  "modules[struct module.list].name", "init_pid_ns.idr[struct pid].level",
+  "runqueues[].cfs.tasks_timeline[struct sched_entity.run_node].vruntime",
+  "tasks[].nsproxy.uts_ns.name.nodename", "runqueues[0].cfs_tasks[struct task_struct.se.group_node].pid",
+}
+
+local function compiled_for(kernel, own)
+  local k = recorded.empty(image.open(kernel.vmlinux or kernel.path), topology.parse "2n2l4c1t")
+  return plan.compile(own, k), k
+end
+
+describe("the default plan", function()
+  if #cached == 0 then
+    pending "needs a kernel in the cache: ktstr kernel get"
+  end
+  for _, kernel in ipairs(cached) do
+    it("has for " .. kernel.release .. " what every kernel has", function()
+      local compiled, k = compiled_for(kernel)
+      local has = {}
+      for _, parsed in ipairs(compiled.paths) do
+        has[parsed.text] = true
+      end
+      for _, text in ipairs(ESSENTIAL) do
+        assert.is_true(has[text], text)
+      end
+      for _, texts in ipairs(EITHER) do
+        assert.is_true(has[texts[1]] or has[texts[2]], texts[1])
+      end
+      if k:_types():find "struct scx_sched" then
+        for _, text in ipairs(SCX) do
+          assert.is_true(has[text], text)
+        end
+        assert.is_true(has["scx_root.pcpu[].event_stats"] or has["scx_root.event_stats_cpu[]"])
+        assert.is_true(has["scx_root.pnode[1].global_dsq"] or has["scx_root.global_dsqs[1].list"])
+      end
+      assert.is_true(compiled.has_maps)
+    end)
+
+    it("has lists, trees and tables of ids beside it, for " .. kernel.release, function()
+      local compiled = compiled_for(kernel, plan.new(WALKS))
+      for i, text in ipairs(WALKS) do
+        assert.equals(text, compiled.paths[#compiled.paths - #WALKS + i].text)
+      end
+      native.plan(compiled.bytes)
+      local ok, e = pcall(compiled_for, kernel, plan.new { "modules[struct module.lsit].name" })
+      assert.is_false(ok)
+      assert.is_truthy(e.message:find("struct module has no member 'lsit'", 1, true), tostring(e))
+    end)
+
+    it("is a program that C takes, and of no memory records nothing, for " .. kernel.release, function()
+      local compiled, k = compiled_for(kernel)
+      local record = native.run(k, native.plan(compiled.bytes))
+      assert.equals(0, record.segment_count)
+      assert.equals(compiled.id, record.plan_id)
+    end)
+  end
+end)

@@ -1,0 +1,460 @@
+-- Kernel operations without a machine: a kernel made by hand, whose memory C reads and writes as a guest's.
+local ffi = require "ffi"
+local core = require "ktstr.core"
+local errors = require "ktstr.errors"
+local fake_kernel = require "tests.lua.fake_kernel"
+local operand = require "ktstr.kernel.operand"
+local ops = require "ktstr.ops"
+
+local C = ffi.C
+local wire = core.wire
+local IMAGE, DIRECT = fake_kernel.IMAGE, fake_kernel.DIRECT
+local JIFFIES, SOME_INT = IMAGE + 0x2000, IMAGE + 0x2060
+
+local function array_of(ctype, bytes)
+  local array = ffi.new(ctype .. "[?]", math.max(1, #bytes / ffi.sizeof(ctype)))
+  ffi.copy(array, bytes, #bytes)
+  return array, #bytes / ffi.sizeof(ctype)
+end
+
+-- What ktstr.machine does with a batch, here with the fake's memory.
+local function run_ops(fake, layout, entries, steps, data, frozen)
+  local batch = ffi.new "struct op_batch"
+  local of_ops, of_steps, of_data, of_values
+  ffi.copy(batch.layout, layout, #layout)
+  of_ops, batch.count = array_of("struct op", entries)
+  of_steps, batch.step_count = array_of("struct op_step", steps)
+  of_data, batch.data_size = array_of("uint8_t", data)
+  of_values = ffi.new("uint64_t[?]", batch.count + 1)
+  batch.ops, batch.steps, batch.data, batch.values = of_ops, of_steps, of_data, of_values
+  batch.frozen = frozen
+  require("ktstr.kernel.c").check(C.op_batch_check(batch))
+  C.op_batch_run(batch, fake.view)
+  local ok, err = pcall(require("ktstr.kernel.c").check, batch.err)
+  return ffi.string(of_values, 8 * batch.done), ffi.string(of_data, #data), not ok and err or nil
+end
+
+-- A machine that runs, unless `frozen`.
+local function new(options)
+  local fake = fake_kernel.new(options)
+  local machine = fake.vm.machine
+  fake.view.frozen = 0
+  fake.cold = {} -- whether each batch was
+  function machine.is_frozen()
+    return fake.view.frozen == 1
+  end
+  function machine:run_ops(layout, entries, steps, data, cold)
+    fake.cold[#fake.cold + 1] = cold or false
+    if fake.busy and cold then
+      error(errors.new("busy", "somebody else is freezing the machine"), 0)
+    end
+    return run_ops(fake, layout, entries, steps, data, cold or self:is_frozen())
+  end
+  fake.vm.k = fake.k
+  fake.vm._check_alive = function() end
+  fake.vm.channel = { pump = function() end }
+  return fake
+end
+
+local function batch(fake, list)
+  return ops.batch(fake.vm, list)
+end
+
+local function refused(fake, code, words, list)
+  local ok, e = pcall(batch, fake, list)
+  assert.is_false(ok)
+  assert(errors.is(e), tostring(e))
+  assert.equals(code, e.code, e.message)
+  assert.is_truthy(tostring(e):find(words, 1, true), tostring(e))
+  return e
+end
+
+describe("vm:kernel_ops", function()
+  it("reads and writes globals, by the type that the kernel is known to give them", function()
+    local fake = new()
+    fake:put(JIFFIES, "uint64_t", 0x1122334455667788ULL)
+    fake:put(SOME_INT, "int32_t", -5)
+    local values = batch(fake, {
+      { op = "read", symbol = "jiffies_64" },
+      { op = "read", symbol = "some_int", type = "s32" },
+      { op = "read", symbol = "some_int", type = "u32" },
+      { op = "write", symbol = "some_int", type = "u32", value = 7 },
+      { op = "read", symbol = "some_int", type = "u16" },
+      { op = "read", symbol = "some_int", type = "bytes", length = 4 },
+    })
+    assert.same({ 0x1122334455667788ULL, -5, 4294967291, true, 7, "\7\0\0\0" }, values)
+    assert.same({}, batch(fake, {}))
+  end)
+
+  it("writes negative numbers, booleans, addresses and 64-bit words as they lie in memory", function()
+    local fake = new()
+    local address = fake.k:symbol "jiffies_64"
+    for value, expected in pairs { [-1] = -1, [true] = 1, [false] = 0, [2 ^ 40] = 2 ^ 40 } do
+      batch(fake, { { op = "write", symbol = "jiffies_64", value = value } })
+      assert.equals(expected, batch(fake, { { op = "read", symbol = "jiffies_64", type = "s64" } })[1])
+    end
+    batch(fake, { { op = "write", address = address, type = "u64", value = address } })
+    assert.equals(JIFFIES, batch(fake, { { op = "read", symbol = "jiffies_64" } })[1])
+    batch(fake, { { op = "write", address = address, type = "u64", value = -2LL } })
+    assert.equals(-2, batch(fake, { { op = "read", address = address, type = "s64" } })[1])
+    for _, value in ipairs { 2 ^ 70, -2 ^ 60, 1.5, 2 ^ 60, "x" } do
+      refused(fake, "invalid", "entry 1, jiffies_64", {
+        { op = "write", symbol = "jiffies_64", value = value },
+      })
+    end
+    for _, value in ipairs { 256, -129, 0x100ULL, -129LL } do
+      refused(fake, "invalid", "does not fit into 1 bytes", {
+        { op = "write", symbol = "some_int", type = "u8", value = value },
+      })
+    end
+    batch(fake, { { op = "write", symbol = "some_int", type = "u8", value = -128 } })
+    assert.equals(128, batch(fake, { { op = "read", symbol = "some_int", type = "u8" } })[1])
+  end)
+
+  it("follows fields, through pointers, of addresses, objects and CPUs", function()
+    local fake = new()
+    local task, parent = DIRECT + 0x100, DIRECT + 0x400
+    fake:put(task, "int32_t", 42)
+    fake:put(task + 8, "uint64_t", parent)
+    fake:put(parent, "int32_t", -1)
+    fake:put(task + 104 + 16, "uint32_t", 9) -- grid[1][1]
+    local object = fake.k:object("struct task", task)
+    assert.same({ 42, -1, 9, -1 }, batch(fake, {
+      { op = "read", address = task, struct = "struct task", field = "pid" },
+      { op = "read", address = task, struct = "struct task", field = "parent.pid" },
+      { op = "read", address = object, field = "grid[1][1]" },
+      { op = "read", address = object, field = "parent[0].pid" },
+    }))
+    local pairs_at = task + 136
+    fake:put(pairs_at + 12, "uint32_t", 21) -- pairs[1].b
+    assert.same({ 21, 9 }, batch(fake, {
+      { op = "read", address = object, field = "pairs[1].b" },
+      { op = "read", address = task + 104, struct = "unsigned int [2][3]", field = "[1][1]" },
+    }))
+    fake:put(DIRECT + 0x800 + 12, "uint32_t", 22)
+    assert.same({ 22 }, batch(fake, {
+      { op = "read", address = DIRECT + 0x800, struct = "struct pair[2]", field = "[1].b" },
+    }))
+    fake:set_up_percpu()
+    local rq = DIRECT + 0x80000 + 0x10000 + 0x20
+    fake:put(rq, "uint32_t", 3)
+    fake:put(rq + 8, "uint64_t", task)
+    assert.same({ 3, 42, true }, batch(fake, {
+      { op = "read", symbol = "runqueues", cpu = 1, field = "nr_running" },
+      { op = "read", symbol = "runqueues", cpu = 1, field = "curr.pid" },
+      { op = "write", symbol = "runqueues", cpu = 1, field = "nr_running", value = 4 },
+    }))
+    assert.equals(4, fake.k:per_cpu("runqueues", 1).nr_running)
+  end)
+
+  it("follows per-CPU pointers on the way", function()
+    local fake = new()
+    fake:set_up_percpu()
+    local start = fake.k._image.symbols:find("__per_cpu_start")[1].address + fake_kernel.SLIDE
+    local sched = DIRECT + 0x600
+    fake:put(sched + 8, "uint64_t", start + 0x100)
+    for cpu = 0, 1 do
+      fake:put(DIRECT + 0x80000 + 0x10000 * cpu + 0x100, "uint64_t", 70 + cpu)
+      assert.same({ 70 + cpu }, batch(fake, {
+        { op = "read", address = sched, struct = "struct scx_sched", cpu = cpu, field = "pcpu.events" },
+      }))
+    end
+  end)
+
+  it("finds per-CPU variables where they are offsets from 0, too", function()
+    local fake = new { zero_based = true }
+    fake:set_up_percpu()
+    fake:put(DIRECT + 0x80000 + 0x20, "uint32_t", 5)
+    assert.same({ 5 }, batch(fake, { { op = "read", symbol = "runqueues", cpu = 0, field = "nr_running" } }))
+  end)
+
+  it("sets bits of 32, and says what was there before", function()
+    local fake = new()
+    fake:put(SOME_INT, "uint32_t", 0x80000001)
+    assert.same({ 0x80000001, 0x80000001, 0x80000007 }, batch(fake, {
+      { op = "or", symbol = "some_int", value = 1 },
+      { op = "or", symbol = "some_int", type = "u32", value = 6 },
+      { op = "read", symbol = "some_int", type = "u32" },
+    }))
+    refused(fake, "invalid", "words of 32", { { op = "or", symbol = "some_int", type = "u64", value = 1 } })
+    refused(fake, "invalid", "of 8 bytes, and not of 4", { { op = "or", symbol = "jiffies_64", value = 1 } })
+    refused(fake, "invalid", "does not fit", { { op = "or", symbol = "some_int", value = 2 ^ 32 } })
+  end)
+
+  it("ends with the first that fails, whether it has no place or no memory", function()
+    local fake = new()
+    local bad = {
+      ["not-found"] = { op = "read", symbol = "no_such_symbol", type = "u32" },
+      unmapped = { op = "read", address = 0x1234568ULL, type = "u32" },
+      invalid = { op = "read", symbol = "jiffies_64", type = "u32" },
+      ambiguous = { op = "read", symbol = "twice", type = "u32" },
+    }
+    for code, entry in pairs(bad) do
+      fake:put(JIFFIES, "uint64_t", 1)
+      fake:put(SOME_INT, "uint32_t", 1)
+      local e = refused(fake, code, "entry 3, " .. operand.name(entry), {
+        { op = "read", symbol = "jiffies_64" },
+        { op = "write", symbol = "jiffies_64", value = 2 },
+        entry,
+        { op = "write", symbol = "some_int", type = "u32", value = 2 },
+      })
+      assert.equals(3, e.index)
+      assert.same({ 1, true }, e.values)
+      assert.same({ 2, 1 }, { fake.k:u64(JIFFIES), fake.k:u32(SOME_INT) })
+    end
+  end)
+
+  it("of which nothing has a place freezes nothing", function()
+    local fake = new()
+    refused(fake, "not-found", "entry 1", { cold = true, { op = "read", symbol = "no_such_symbol" } })
+    assert.same({}, batch(fake, { cold = true }))
+    assert.same({}, fake.cold)
+  end)
+
+  it("is cold when it is asked to be, and not in a freeze of the script's own", function()
+    local fake = new()
+    local function read(cold)
+      return batch(fake, { cold = cold, { op = "read", symbol = "jiffies_64" } })
+    end
+    read(nil)
+    read(true)
+    fake.view.frozen = 1
+    read(true)
+    assert.same({ false, true, false }, fake.cold)
+  end)
+
+  it("wants a freeze for what cannot be done at once", function()
+    local fake = new()
+    local function list(cold)
+      return { cold = cold, { op = "write", symbol = "jiffies_64", type = "bytes", value = "abc" } }
+    end
+    refused(fake, "running", "cannot be written at once", list())
+    assert.same({ true }, batch(fake, list(true)))
+    refused(fake, "running", "not aligned", { { op = "read", address = JIFFIES + 1, type = "u32" } })
+    assert.same({ 0x6362 }, batch(fake, { cold = true,
+      { op = "read", address = JIFFIES + 1, type = "u16" } }))
+  end)
+
+  it("refuses what makes no sense, and has done nothing then", function()
+    local fake = new()
+    for words, entry in pairs {
+      ["option 'op' is missing"] = {},
+      ["option 'op' cannot be 'raed'"] = { op = "raed", symbol = "jiffies_64" },
+      ["unknown option 'symbl'"] = { op = "read", symbl = "jiffies_64" },
+      ["option 'type' cannot be 'u31'"] = { op = "read", symbol = "some_int", type = "u31" },
+      ["option 'task' must be"] = { op = "read", task = 0, field = "pid" },
+      ["option 'length' must be"] = { op = "read", symbol = "some_int", type = "bytes", length = 0.5 },
+    } do
+      local e = refused(fake, "invalid", words, { { op = "write", symbol = "jiffies_64", value = 9 }, entry })
+      assert.is_truthy(e.message:find("entry 2", 1, true), e.message)
+      assert.equals(0, fake.k:u64(JIFFIES))
+    end
+    refused(fake, "invalid", "at most 16384 entries", (function()
+      local list = {}
+      for i = 1, 16385 do
+        list[i] = { op = "read", symbol = "jiffies_64" }
+      end
+      return list
+    end)())
+  end)
+
+  it("says what is wrong with an entry", function()
+    local fake = new()
+    fake:set_up_percpu()
+    for words, entry in pairs {
+      ["is on one of symbol, address and task"] = { op = "read" },
+      ["on one of symbol, address"] = { op = "read", symbol = "jiffies_64", address = 0 },
+      ["a task has no part on each CPU"] = { op = "read", task = 1, cpu = 0, field = "pid" },
+      ["and no pointer on the way is"] = { op = "read", address = JIFFIES, cpu = 0, type = "u8" },
+      ["more than 16 pointers"] = { op = "read", address = DIRECT, struct = "struct task",
+        field = ("parent."):rep(17) .. "pid" },
+      ["which field of the task"] = { op = "read", task = 1 },
+      ["it is not per-CPU"] = { op = "read", symbol = "jiffies_64", cpu = 0 },
+      ["a read takes no value"] = { op = "read", symbol = "jiffies_64", value = 1 },
+      ["the value is missing"] = { op = "write", symbol = "jiffies_64" },
+      ["only a read has a length"] = { op = "write", symbol = "some_int", type = "bytes", length = 1,
+        value = "a" },
+      ["there is no CPU 2"] = { op = "read", symbol = "runqueues", cpu = 2, field = "nr_running" },
+      ["'a..b' is no path"] = { op = "read", address = 1, struct = "struct task", field = "a..b" },
+      ["'pid[' is no path"] = { op = "read", address = 1, struct = "struct task", field = "pid[" },
+      ["'[1' is no path"] = { op = "read", address = 1, struct = "struct pair[2]", field = "[1" },
+      ["'[]' is no path"] = { op = "read", address = 1, struct = "struct pair[2]", field = "[]" },
+      ["'' is no path"] = { op = "read", address = 1, struct = "struct task", field = "" },
+      ["'pid[9999999]' is no path"] = { op = "read", address = 1, struct = "struct task",
+        field = "pid[9999999]" },
+      ["it has 16 bytes, and not 17"] = { op = "read", address = DIRECT, struct = "struct task",
+        field = "comm", type = "bytes", length = 17 },
+    } do
+      refused(fake, "invalid", words, { entry })
+    end
+    refused(fake, "per-cpu", "say which: cpu = 0", { { op = "read", symbol = "runqueues",
+      field = "nr_running" } })
+    refused(fake, "per-cpu", "a pointer on the way is per-CPU", { { op = "read", address = DIRECT,
+      struct = "struct scx_sched", field = "pcpu.events" } })
+    refused(fake, "not-found", "no fields", { { op = "read", symbol = "some_int", field = "x" } })
+    refused(fake, "not-found", "type = \"u32\"", { { op = "read", symbol = "some_int" } })
+    refused(fake, "not-found", "no_such", { { op = "read", address = DIRECT, struct = "struct task",
+      field = "no_such" } })
+    refused(fake, "unsupported", "bit-field", { { op = "read", address = DIRECT, struct = "struct bits",
+      field = "low" } })
+    refused(fake, "not-found", "is NULL", { { op = "read", address = DIRECT, struct = "struct task",
+      field = "parent.pid" } })
+  end)
+
+  it("reads what is no word as bytes", function()
+    local fake = new()
+    ffi.copy(fake:at(DIRECT + 16), "swapper/0")
+    local values = batch(fake, {
+      { op = "read", address = DIRECT, struct = "struct task", field = "comm" },
+      { op = "read", address = DIRECT, struct = "struct task", field = "comm", type = "bytes", length = 7 },
+    })
+    assert.same({ "swapper/0" .. ("\0"):rep(7), "swapper" }, values)
+  end)
+end)
+
+-- --- what a guest's program asks for ---
+
+local function request(id, cold, entries)
+  local head = ffi.string(ffi.new("uint32_t[2]", id, cold and 1 or 0), 8)
+  return head .. wire.pack(entries)
+end
+
+-- Serves a request; its answer as { id, status, done, attributes }.
+local function serve(fake, payload, claimed)
+  local answers = {}
+  local machine = fake.vm.machine
+  function machine.claim_kernel_op(_, token)
+    assert.equals(77, token)
+    return claimed ~= false
+  end
+  function machine.answer_kernel_op(_, token, answer)
+    assert.equals(77, token)
+    answers[#answers + 1] = answer
+  end
+  ops.serve(fake.vm, { token = 77, payload = payload })
+  if claimed == false then
+    assert.same({}, answers)
+    return nil
+  end
+  assert.equals(1, #answers)
+  local head = ffi.cast("const uint32_t *", answers[1])
+  return { id = head[0], status = head[1], done = head[2], attributes = wire.unpack(answers[1]:sub(13)) }
+end
+
+describe("a guest's request", function()
+  it("is carried out, and answered entry by entry", function()
+    local fake = new()
+    fake:put(JIFFIES, "uint64_t", 1000)
+    fake:put(SOME_INT, "int32_t", -3)
+    local got = serve(fake, request(9, false, {
+      { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "jiffies_64" },
+      { "KERNEL_OP", wire.KERNEL_OP_WRITE }, { "ADDRESS", ffi.string(ffi.new("uint64_t[1]", JIFFIES), 8) },
+      { "TYPE", "u64" }, { "VALUE", 2000 },
+      { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "some_int" }, { "TYPE", "bytes" }, { "LENGTH", 2 },
+      { "KERNEL_OP", wire.KERNEL_OP_OR }, { "SYMBOL", "some_int" }, { "VALUE", 2 },
+    }))
+    assert.same({ id = 9, status = wire.KERNEL_OP_DONE, done = 4, attributes = {
+      { "VALUE", 1000 }, { "WRITTEN", true }, { "DATA", "\253\255" }, { "VALUE", 2 ^ 32 - 3 },
+    } }, got)
+    assert.equals(2000, fake.k:u64(JIFFIES))
+  end)
+
+  it("gets a signed value as one", function()
+    local fake = new()
+    fake:put(DIRECT, "int32_t", -3)
+    local got = serve(fake, request(9, false, {
+      { "KERNEL_OP", wire.KERNEL_OP_READ }, { "ADDRESS", ffi.string(ffi.new("uint64_t[1]", DIRECT), 8) },
+      { "STRUCT", "struct task" }, { "FIELD", "pid" },
+    }))
+    assert.same({ { "SIGNED", 2 ^ 64 } }, got.attributes) -- as a double has it
+    assert.equals(1, got.done)
+  end)
+
+  it("that fails half-way says at which entry, and why", function()
+    local fake = new()
+    local got = serve(fake, request(3, true, {
+      { "KERNEL_OP", wire.KERNEL_OP_WRITE }, { "SYMBOL", "jiffies_64" }, { "VALUE", 5 },
+      { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "no_such_symbol" },
+      { "KERNEL_OP", wire.KERNEL_OP_WRITE }, { "SYMBOL", "jiffies_64" }, { "VALUE", 6 },
+    }))
+    assert.same({ 3, wire.KERNEL_OP_FAILED, 1 }, { got.id, got.status, got.done })
+    assert.same({ "WRITTEN", true }, got.attributes[1])
+    assert.matches("^entry 2, no_such_symbol: the kernel has no symbol", got.attributes[2][2])
+    assert.equals(5, fake.k:u64(JIFFIES))
+    assert.is_true(fake.cold[1])
+  end)
+
+  it("is told that the freeze is somebody else's", function()
+    local fake = new()
+    fake.busy = true
+    local entries = { { "KERNEL_OP", wire.KERNEL_OP_WRITE }, { "SYMBOL", "jiffies_64" }, { "VALUE", 5 } }
+    local got = serve(fake, request(3, true, entries))
+    assert.same({ wire.KERNEL_OP_BUSY, 0 }, { got.status, got.done })
+    assert.equals(0, fake.k:u64(JIFFIES))
+    assert.equals(wire.KERNEL_OP_DONE, serve(fake, request(3, false, entries)).status)
+  end)
+
+  it("that was answered for lack of time is not carried out", function()
+    local fake = new()
+    serve(fake, request(3, false, { { "KERNEL_OP", wire.KERNEL_OP_WRITE }, { "SYMBOL", "jiffies_64" },
+      { "VALUE", 5 } }), false)
+    assert.equals(0, fake.k:u64(JIFFIES))
+  end)
+
+  it("is answered whatever is wrong with it, and with the kernel", function()
+    local fake = new()
+    local read = { { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "jiffies_64" } }
+    local got = serve(fake, "\5\0\0\0")
+    assert.same({ 0, wire.KERNEL_OP_FAILED, 0 }, { got.id, got.status, got.done })
+    got = serve(fake, request(4, false, { { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "some_int" },
+      { "TYPE", "u31" } }))
+    assert.matches("there is no type 'u31'", got.attributes[1][2], 1, true)
+    fake.k._image.types = nil
+    got = serve(fake, request(4, false, { { "KERNEL_OP", wire.KERNEL_OP_READ }, { "TASK", 1 },
+      { "FIELD", "pid" } }))
+    assert.matches("without types", got.attributes[1][2], 1, true)
+    function fake.k._ready()
+      errors.raise("unsupported", "nothing is known of this kernel")
+    end
+    got = serve(fake, request(4, false, read))
+    assert.same({ 4, wire.KERNEL_OP_FAILED, 0, "nothing is known of this kernel" },
+      { got.id, got.status, got.done, got.attributes[1][2] })
+    -- Who interrupts the script is not held up by a guest; and the guest is told.
+    function fake.k._ready()
+      errors.raise("interrupted", "interrupted by a signal")
+    end
+    assert.has_error(function()
+      serve(fake, request(4, false, read))
+    end)
+  end)
+
+  it("is answered even when its values cannot be put into an answer", function()
+    local fake = new()
+    local payload = request(6, false, { { "KERNEL_OP", wire.KERNEL_OP_READ }, { "SYMBOL", "jiffies_64" } })
+    local pack = wire.pack
+    finally(function()
+      wire.pack = pack
+    end)
+    function wire.pack()
+      wire.pack = pack
+      errors.raise("no-memory", "out of memory")
+    end
+    local got = serve(fake, payload)
+    assert.same({ 6, wire.KERNEL_OP_FAILED, 0, { "REASON", "out of memory" } },
+      { got.id, got.status, got.done, got.attributes[1] })
+  end)
+
+  it("cannot have more bytes than an answer holds", function()
+    local fake = new()
+    local entries = {}
+    for _ = 1, 129 do
+      for _, attribute in ipairs { { "KERNEL_OP", wire.KERNEL_OP_READ },
+        { "ADDRESS", ffi.string(ffi.new("uint64_t[1]", DIRECT), 8) }, { "STRUCT", "struct task" } } do
+        entries[#entries + 1] = attribute
+      end
+    end
+    local got = serve(fake, request(4, false, entries))
+    assert.same({ wire.KERNEL_OP_FAILED, 128 }, { got.status, got.done })
+    assert.matches("entry 129, .*at most 32768 bytes", got.attributes[129][2])
+  end)
+end)

@@ -1,0 +1,188 @@
+-- A kernel that says that it has failed: one capture of that moment, or a placeholder where it came too late.
+local files = require "ktstr.files"
+local ktstr = require "ktstr"
+local support = require "tests.vm.support"
+local tiny_guest = require "tests.vm.tiny_guest"
+
+local wait_until = tiny_guest.wait_until
+
+local function failing(words)
+  local machine = support.tiny_machine(words, { timeout = 120, memory = 2 ^ 25 })
+  finally(function()
+    machine:kill()
+    pcall(machine.join, machine)
+  end)
+  machine:start()
+  return machine
+end
+
+local KINDS = {
+  { "oops", "Oops: 0002 [#1] PREEMPT SMP" },
+  { "soft lockup", "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [tiny:1]" },
+  { "hung task", "INFO: task tiny:1 blocked for more than 120 seconds." },
+}
+
+describe("a kernel that fails", function()
+  for number, kind in ipairs(KINDS) do
+    it(("is captured once: %s"):format(kind[1]), function()
+      local machine = failing { ("fail=%d"):format(number - 1), "fail=0", "load=0" }
+      wait_until(function()
+        return #machine:captures() > 0
+      end)
+      local raw = machine:captures()[1]
+      assert.same({ "failure", "failure", 1, false }, { raw.tag, raw.source, #raw.cpus, raw.missed })
+      machine:capture "later"
+      assert.equals(2, #machine:captures())
+      machine:kill()
+      local result = tiny_guest.finish(machine)
+      assert.same({ kind = kind[1], line = kind[2] }, result.failure)
+      assert.matches(("the guest's kernel, %s: %s"):format(kind[1], kind[2]), result.warnings, 1, true)
+      assert.equals(1, machine:freeze_counts().failure.done)
+    end)
+  end
+
+  it("and ends at once has its capture, or a placeholder", function()
+    local machine = failing { "panic" }
+    local result = tiny_guest.finish(machine)
+    assert.same({ kind = "panic", line = "Kernel panic - not syncing: tiny.run=panic" }, result.failure)
+    local list = machine:captures()
+    assert.same({ 1, "failure" }, { #list, list[1].tag })
+    assert.is_true(list[1].missed and list[1].reason == "the machine has ended" or #list[1].cpus == 1)
+  end)
+
+  it("is none that is well", function()
+    local machine = failing { "load=0" }
+    machine:recv(60)
+    machine:kill()
+    assert.is_nil(tiny_guest.finish(machine).failure)
+    assert.same({}, machine:captures())
+  end)
+
+  it("has not failed where it is taken back to", function()
+    local machine = failing { "fail=1", "load=0" }
+    wait_until(function()
+      return #machine:captures() > 0
+    end)
+    tiny_guest.freeze(machine)
+    machine:rewind(machine:save("", ""))
+    machine:thaw()
+    machine:kill()
+    assert.is_nil(tiny_guest.finish(machine).failure)
+  end)
+end)
+
+describe("a dual capture", function()
+  local function tags(machine)
+    local list = {}
+    for i, raw in ipairs(machine:captures()) do
+      list[i] = raw.tag .. (raw.missed and " missed" or "")
+    end
+    return list
+  end
+
+  -- A guest that fails when main has let it: its first capture waits for what is to be recorded.
+  local function about_to_fail()
+    local machine = support.tiny_machine({ "capture=1", "fail=0", "load=0" },
+      { timeout = 120, memory = 2 ^ 25 })
+    finally(function()
+      machine:kill()
+      pcall(machine.join, machine)
+    end)
+    machine:wake_on_plan(true)
+    machine:start()
+    machine:recv(60)
+    assert.same({ nil, "plan" }, { machine:recv(60) })
+    return machine
+  end
+
+  local function fail(machine)
+    machine:set_plan(nil, "no plan")
+    wait_until(function()
+      local list = tags(machine)
+      return #list > 0 and list[#list]:find "^failure"
+    end)
+  end
+
+  it("is an early one, once, and a late one", function()
+    local machine = about_to_fail()
+    assert.is_true(machine:capture_early())
+    assert.is_false(machine:capture_early())
+    fail(machine)
+    assert.same({ "early", "t0", "failure" }, tags(machine))
+    assert.is_false(machine:capture_early())
+    assert.equals(3, #machine:captures())
+    assert.equals("failure", machine:captures()[1].source)
+  end)
+
+  it("has no early one after the late one", function()
+    local machine = about_to_fail()
+    fail(machine)
+    assert.is_false(machine:capture_early())
+    assert.same({ "t0", "failure" }, tags(machine))
+  end)
+
+  it("has its early one tried again when it could not be taken", function()
+    local machine = about_to_fail()
+    machine:freeze()
+    assert.is_false((pcall(machine.capture_early, machine)))
+    machine:thaw()
+    machine:test_hook("rendezvous_timeout", 0.05)
+    machine:test_hook("deaf", 0, 3600)
+    tiny_guest.refused("timeout", machine.capture_early, machine)
+    assert.same({ "early missed" }, tags(machine))
+    machine:test_hook("deaf", 0, 0)
+    machine:test_hook("rendezvous_timeout", 30)
+    wait_until(function()
+      return machine:capture_early()
+    end)
+    assert.same({ "early" }, tags(machine))
+    assert.is_false(machine:capture_early())
+  end)
+end)
+
+describe("what is said of it", function()
+  local SCRIPT = [[
+    local ktstr = require "ktstr"
+    local vm = ktstr.boot { kernel = os.getenv "KTSTR_TINY", cmdline = "tiny.run=fail=%d tiny.run=echo" }
+    for i = 1, %d do vm:capture("before/" .. i) end
+    local result = vm:kill()
+    print(result.failure.kind, #vm:captures())
+  ]]
+
+  local function text_of(stderr, ...)
+    for _, part in ipairs { ... } do
+      assert(stderr:find(part, 1, true), ("no '%s' in: %s"):format(part, stderr))
+    end
+  end
+
+  it("is on stderr: the failure, the last captures, the newest as text, how to get files", function()
+    local run = support.script(SCRIPT:format(0, 7), finally, { KTSTR_RUN_DIR = "" })
+    assert.same({ "oops\t8\n", 0 }, { run.stdout, run.status })
+    text_of(run.stderr,
+      "ktstr: a machine: the guest's kernel has failed (oops): Oops: 0002 [#1] PREEMPT SMP\n",
+      "8 captures, the last 5 of them:", "capture 'before/7' (main, at ", "rip", "KTSTR_RUN_DIR=")
+    assert.is_nil(run.stderr:find("before/2", 1, true))
+  end)
+
+  it("is in the run's directory as JSON, under names that are no paths", function()
+    local directory = os.tmpname()
+    os.remove(directory)
+    finally(function()
+      files.remove(directory)
+    end)
+    local run = support.script(SCRIPT:format(1, 1), finally, { KTSTR_RUN_DIR = directory .. "/deep" })
+    local paths = {}
+    for path in run.stderr:gmatch "written: ([^\n]+)" do
+      paths[path:match "[^/]+$"] = path
+    end
+    local before = ktstr.record(paths["a_machine.before_1.json"])
+    assert.same({ "before/1", "main" }, { before.tag, before.source })
+    assert.equals("failure", ktstr.record(paths["a_machine.failure.json"]).source)
+  end)
+
+  it("goes on where the directory cannot be", function()
+    local run = support.script(SCRIPT:format(2, 0), finally, { KTSTR_RUN_DIR = "/dev/null/x" })
+    assert.same({ "hung task\t1\n", 0 }, { run.stdout, run.status })
+    text_of(run.stderr, "KTSTR_RUN_DIR: ", "/dev/null")
+  end)
+end)
