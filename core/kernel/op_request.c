@@ -58,8 +58,6 @@ static const char *settle_place(struct op_entry *e)
 		return "it says nowhere";
 	if (!e->where)
 		return "it says two places";
-	if (e->has_cpu && e->where == OP_AT_TASK)
-		return "a TASK has no CPU";
 	if (e->where == OP_AT_TASK && !*e->field)
 		return "a TASK without a FIELD";
 	if (e->where == OP_AT_TASK && (e->pid == 0 || e->pid > INT32_MAX))

@@ -22,14 +22,16 @@ static const char *check_op(const struct op_batch *b, const struct op *o)
 		return "no such size";
 	if (o->op == KERNEL_OP_OR && (o->is_bytes || o->size != sizeof(u32)))
 		return "bits are set in 32 of them";
+	if (o->bits && (o->is_bytes || o->shift + o->bits > o->size * 8))
+		return "a bit-field that is not in its word";
 	if (o->is_bytes && (o->data > b->data_size || o->size > b->data_size - o->data))
 		return "its bytes are not in the data";
 	if (o->steps > OPS_STEPS_MAX || o->first_step > b->step_count || o->steps > b->step_count - o->first_step)
 		return "there are no such steps";
 	for (u32 i = 0; i < o->steps; i++)
 		per_cpu |= b->steps[o->first_step + i].per_cpu != 0;
-	if (per_cpu && (o->base == OP_BASE_TASK || !b->layout.offsets))
-		return "something per-CPU of no CPU";
+	if (per_cpu && !b->layout.offsets)
+		return "something per-CPU, and nothing is";
 	return NULL;
 }
 
@@ -72,7 +74,7 @@ static struct error *find_base(const struct op_batch *b, const struct view *v, c
 			       u64 *ret)
 {
 	if (o->base == OP_BASE_TASK)
-		return pid_find_task(v, &b->layout.pids, o->number, ret);
+		return pid_find_task(v, &b->layout.pids, o->pid, ret);
 	*ret = o->start + (o->base == OP_BASE_PER_CPU ? cpu_offset : 0);
 	return NULL;
 }
@@ -92,7 +94,7 @@ static struct error *locate(const struct op_batch *b, const struct view *v, cons
 	struct error *err = NULL;
 
 	if (needs_cpu(b, o))
-		err = read_cpu_offset(b, v, o->number, &cpu_offset);
+		err = read_cpu_offset(b, v, o->cpu, &cpu_offset);
 	if (!err)
 		err = find_base(b, v, o, cpu_offset, &address);
 	for (u32 i = 0; !err && i < o->steps; i++) {
@@ -116,6 +118,11 @@ static struct error *check_at_once(const struct op_batch *b, const struct op *o,
 {
 	if (b->frozen || (o->is_bytes && o->op == KERNEL_OP_READ))
 		return NULL;
+	if (o->bits && o->op == KERNEL_OP_WRITE)
+		return error_create(ERROR_RUNNING,
+				    "the %u bits at 0x%llx share a word with others: the running guest may write it "
+				    "meanwhile",
+				    o->bits, (ull)address);
 	if (!is_word(o->size))
 		return error_create(ERROR_RUNNING, "%u bytes at 0x%llx cannot be written at once in a running machine",
 				    o->size, (ull)address);
@@ -155,6 +162,38 @@ static struct error *set_bits(const struct view *v, u64 address, u32 bits, u64 *
 	return err ? err : view_write_scalar(v, address, sizeof(u32), *before | bits);
 }
 
+/* --- bit-fields --- */
+
+static u64 mask_of(const struct op *o)
+{
+	return o->bits && o->bits < 64 ? (1ULL << o->bits) - 1 : UINT64_MAX;
+}
+
+static struct error *write_field(const struct view *v, const struct op *o, u64 address)
+{
+	u64 word, mask = mask_of(o) << o->shift;
+	struct error *err = view_read_scalar(v, address, o->size, &word);
+
+	if (err)
+		return err;
+	return view_write_scalar(v, address, o->size, (word & ~mask) | (o->value << o->shift & mask));
+}
+
+/* A word, or the bits of it that matter. */
+static struct error *run_scalar(const struct view *v, const struct op *o, u64 address, u64 *value)
+{
+	struct error *err;
+
+	if (o->op == KERNEL_OP_WRITE)
+		return o->bits ? write_field(v, o, address) : view_write_scalar(v, address, o->size, o->value);
+	if (o->op == KERNEL_OP_READ)
+		err = view_read_scalar(v, address, o->size, value);
+	else
+		err = set_bits(v, address, (u32)((o->value & mask_of(o)) << o->shift), value);
+	*value = *value >> o->shift & mask_of(o);
+	return err;
+}
+
 static struct error *run_one(struct op_batch *b, const struct view *v, const struct op *o, u64 *value)
 {
 	u64 address;
@@ -164,16 +203,7 @@ static struct error *run_one(struct op_batch *b, const struct view *v, const str
 		err = check_at_once(b, o, address);
 	if (err)
 		return err;
-	if (o->is_bytes)
-		return run_bytes(b, v, o, address);
-	switch (o->op) {
-	case KERNEL_OP_READ:
-		return view_read_scalar(v, address, o->size, value);
-	case KERNEL_OP_WRITE:
-		return view_write_scalar(v, address, o->size, o->value);
-	default:
-		return set_bits(v, address, (u32)o->value, value);
-	}
+	return o->is_bytes ? run_bytes(b, v, o, address) : run_scalar(v, o, address, value);
 }
 
 void op_batch_run(struct op_batch *b, const struct view *view)

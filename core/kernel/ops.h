@@ -29,8 +29,8 @@ struct op_step {
 
 enum op_base {
 	OP_BASE_ADDRESS, /* start */
-	OP_BASE_PER_CPU, /* start with CPU `number`'s offset added */
-	OP_BASE_TASK, /* the task with the pid `number`; start is not used */
+	OP_BASE_PER_CPU, /* start with the CPU's offset added */
+	OP_BASE_TASK, /* the task with that pid; start is not used */
 };
 
 /* LuaJIT writes this struct and the next, too (lua/ktstr/kernel/c.lua). */
@@ -38,7 +38,8 @@ struct op {
 	u64 start;
 	u64 offset; /* of the operand, from where the steps lead */
 	u64 value; /* to be written, or set */
-	u32 number;
+	u32 cpu; /* of what is per-CPU */
+	u32 pid; /* of a task */
 	u32 first_step;
 	u32 size; /* bytes of the operand; of a scalar 1, 2, 4 or 8, to set bits 4 */
 	u32 data; /* where its bytes are in the batch's data, those to write or to fill in */
@@ -46,7 +47,8 @@ struct op {
 	u8 op; /* enum wire_kernel_op */
 	u8 base; /* enum op_base */
 	u8 is_bytes; /* else a scalar */
-	u8 reserved[3];
+	u8 shift, bits; /* of a bit-field in that scalar, from its lowest bit; bits 0: it is none */
+	u8 reserved[5];
 };
 
 struct op_layout {
@@ -66,7 +68,7 @@ struct op_batch {
 	u8 *data;
 	u64 data_size;
 	bool frozen; /* the guest stands still: then words need not be aligned, and many bytes are one write */
-	u64 *values; /* count: of a scalar that is read; of one whose bits are set, as it was before */
+	u64 *values; /* count: of what is read (not bytes); of what bits are set in, as it was before */
 	u32 done; /* operations carried out */
 	struct error *err; /* why operation `done` was not; NULL: all were. Whoever takes it destroys it */
 };
@@ -74,8 +76,8 @@ struct op_batch {
 /* ERROR_INVALID: something in it points outside of it. */
 MUST_CHECK struct error *op_batch_check(const struct op_batch *b);
 /*
- * The batch has been checked. While the guest runs (ERROR_RUNNING): words have to be aligned, and bytes that are
- * written an aligned word.
+ * The batch has been checked. While the guest runs (ERROR_RUNNING): words have to be aligned, bytes that are written
+ * an aligned word, and no bit-field is written, since the guest may be about to write the word that it has read.
  */
 void op_batch_run(struct op_batch *b, const struct view *view);
 

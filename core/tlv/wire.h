@@ -144,8 +144,9 @@ enum wire_kernel_op_flag {
 /*
  * Reads and writes of the kernel's memory, in order. Behind it: entries, each of which begins with KERNEL_OP and says
  *   where: SYMBOL, ADDRESS, or TASK (its pid); then perhaps FIELD, a path from there ("cfs.nr_queued", "curr.pid":
- *          pointers are followed), for which STRUCT says what is at a symbol or an address ("struct rq") where the
- *          kernel's own types do not; and CPU, where the symbol or a pointer on the way is per-CPU;
+ *          pointers are followed; "a|b": the first that the kernel has), for which STRUCT says what is at a symbol
+ *          or an address ("struct rq") where the kernel's own types do not; and CPU, where the symbol or a pointer
+ *          on the way is per-CPU;
  *   what:  TYPE ("u8" to "u64", "s8" to "s64", "bytes"), which may be left out where the kernel's types say it; for
  *          "bytes" read the LENGTH, likewise; VALUE to write or to set (OR: "u32" only), DATA for "bytes" written.
  */

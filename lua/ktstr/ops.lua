@@ -66,7 +66,8 @@ local function encode(k, list)
       start = one.start,
       offset = one.offset,
       value = one.value or 0,
-      number = one.number or 0,
+      cpu = one.entry.cpu or 0,
+      pid = one.entry.task or 0,
       first_step = #steps,
       size = one.size,
       data = place,
@@ -74,6 +75,8 @@ local function encode(k, list)
       op = NUMBERS[one.entry.op],
       base = one.kind,
       is_bytes = one.is_bytes and 1 or 0,
+      shift = one.field and one.field.shift or 0,
+      bits = one.field and one.field.bits or 0,
     })
     for _, step in ipairs(one.steps) do
       steps[#steps + 1] = bytes_of(Step, Step(step.offset, step.per_cpu and 1 or 0))
@@ -87,9 +90,9 @@ local function encode(k, list)
   return bytes_of(Layout, layout_of(k, list)), table.concat(entries), table.concat(steps), table.concat(data)
 end
 
--- Of a signed type: as int64_t.
-local function signed(word, size)
-  local shift = 64 - 8 * size
+-- Of a signed type of so many bits: as int64_t.
+local function signed(word, bits)
+  local shift = 64 - bits
   return bit.arshift(bit.lshift(ffi.cast("int64_t", word), shift), shift)
 end
 
@@ -102,7 +105,7 @@ local function results_of(list, raw, data)
     local one, value = list[i], nil
     if one.entry.op == "or" or one.entry.op == "read" and not one.is_bytes then
       value = word[i - 1]
-      value = one.is_signed and signed(value, one.size) or value
+      value = one.is_signed and signed(value, one.field and one.field.bits or one.size * 8) or value
     elseif one.entry.op == "read" then
       value = data:sub(one.place + 1, one.place + one.size)
     end

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,7 @@ static void entries_come_back_as_they_went(void **state)
 	attr_put_u64(&p.w, ATTR_VALUE, UINT64_MAX);
 	attr_put_u32(&p.w, ATTR_KERNEL_OP, KERNEL_OP_WRITE);
 	attr_put_u32(&p.w, ATTR_TASK, 1);
+	attr_put_u32(&p.w, ATTR_CPU, 2);
 	attr_put_string(&p.w, ATTR_FIELD, "comm");
 	attr_put_data(&p.w, ATTR_DATA, "a\0b", 3);
 	attr_put_u32(&p.w, ATTR_KERNEL_OP, KERNEL_OP_OR);
@@ -129,7 +131,7 @@ struct fault {
 	const char *words;
 	u32 op;
 	const char *symbol, *field, *type;
-	bool address, task, cpu, value, data;
+	bool address, task, value, data;
 	u64 length, wide;
 	u32 pid;
 };
@@ -141,7 +143,6 @@ static void each_fault_is_named_with_its_entry(void **state)
 		{ "entry 2: it says nowhere", KERNEL_OP_READ, .symbol = NULL },
 		{ "entry 2: it says two places", KERNEL_OP_READ, .symbol = "a", .address = true },
 		{ "entry 2: it says two places", KERNEL_OP_READ, .task = true, .pid = 1, .address = true },
-		{ "entry 2: a TASK has no CPU", KERNEL_OP_READ, .task = true, .pid = 1, .field = "a", .cpu = true },
 		{ "entry 2: a TASK without a FIELD", KERNEL_OP_READ, .task = true, .pid = 1 },
 		{ "entry 2: its TASK is no pid", KERNEL_OP_READ, .task = true, .field = "a" },
 		{ "entry 2: its TASK is no pid", KERNEL_OP_READ, .task = true, .pid = 0x80000000, .field = "a" },
@@ -180,8 +181,6 @@ static void each_fault_is_named_with_its_entry(void **state)
 			attr_put_u64(&p.w, ATTR_ADDRESS, 4096);
 		if (f->task)
 			attr_put_u32(&p.w, ATTR_TASK, f->pid);
-		if (f->cpu)
-			attr_put_u32(&p.w, ATTR_CPU, 0);
 		if (f->value)
 			attr_put_u64(&p.w, ATTR_VALUE, f->wide);
 		if (f->data)
@@ -228,6 +227,22 @@ static void names_have_a_longest_and_a_longer_one_is_refused(void **state)
 	}
 }
 
+static void a_name_with_a_nul_in_it_is_refused(void **state)
+{
+	static const u32 types[] = { ATTR_SYMBOL, ATTR_FIELD, ATTR_STRUCT, ATTR_TYPE };
+
+	for (u32 i = 0; i < ARRAY_SIZE(types) * 3; i++) {
+		static struct packet p;
+
+		begin(&p, 1, 0);
+		begin_entry(&p, KERNEL_OP_READ, "good");
+		begin_entry(&p, KERNEL_OP_READ, "good");
+		attr_put_string(&p.w, types[i / 3], "abc");
+		p.w.data[p.w.size - 4 + i % 3] = 0;
+		assert_refused(p.data, size_of(&p), "entry 2: malformed attributes");
+	}
+}
+
 static void entries_and_bytes_are_limited(void **state)
 {
 	static struct packet p;
@@ -260,6 +275,7 @@ int main(void)
 		cmocka_unit_test(each_fault_is_named_with_its_entry),
 		cmocka_unit_test(a_request_that_is_none_is_refused),
 		cmocka_unit_test(names_have_a_longest_and_a_longer_one_is_refused),
+		cmocka_unit_test(a_name_with_a_nul_in_it_is_refused),
 		cmocka_unit_test(entries_and_bytes_are_limited),
 	};
 

@@ -145,6 +145,47 @@ static void setting_bits_leaves_the_others_and_tells_what_was_there(void **state
 	assert_int_equal(*word(r, 8), 0xff0000ff00ULL);
 }
 
+static struct op field(u8 op, u32 size, u8 shift, u8 bits, u64 value)
+{
+	return (struct op){ .op = op, .start = AT, .size = size, .shift = shift, .bits = bits, .value = value };
+}
+
+static void a_bit_field_is_read_written_and_set_without_its_neighbours(void **state)
+{
+	struct rig *r = *state;
+	const struct op ops[] = {
+		field(KERNEL_OP_READ, 4, 4, 8, 0),
+		field(KERNEL_OP_WRITE, 4, 4, 8, 0xfabc), // what does not fit is not written beside it
+		field(KERNEL_OP_OR, 4, 12, 4, 0xf2),
+		field(KERNEL_OP_READ, 4, 0, 32, 0),
+		field(KERNEL_OP_READ, 8, 60, 4, 0),
+		field(KERNEL_OP_WRITE, 8, 60, 4, 1),
+		field(KERNEL_OP_WRITE, 8, 0, 64, 3),
+		field(KERNEL_OP_READ, 8, 0, 64, 0),
+	};
+
+	*word(r, 0) = 0xf23456789abcdef0;
+
+	struct outcome o = run(r, ops, ARRAY_SIZE(ops), true);
+
+	assert_int_equal(o.done, ARRAY_SIZE(ops));
+	assert_int_equal(o.values[0], 0xef);
+	assert_int_equal(o.values[2], 0xd);
+	assert_int_equal(o.values[3], 0x9abcfbc0);
+	assert_int_equal(o.values[4], 0xf);
+	assert_int_equal(o.values[7], 3);
+	*word(r, 0) = 0xf23456789abcdef0;
+	o = run(r, ops + 5, 1, true);
+	assert_int_equal(*word(r, 0), 0x123456789abcdef0);
+	/* While the guest runs it is read, and its bits are set; but the guest may write what it has read before. */
+	o = run(r, ops, 2, false);
+	assert_int_equal(o.done, 1);
+	assert_int_equal(o.code, ERROR_RUNNING);
+	assert_non_null(strstr(o.message, "the 8 bits at 0x"));
+	assert_int_equal(run(r, ops + 2, 1, false).values[0], 0xd);
+	assert_int_equal(*word(r, 0), 0x123456789abcfef0);
+}
+
 /* A guest that goes on. */
 struct guest {
 	u64 *at;
@@ -326,12 +367,12 @@ static void per_cpu_operands_are_the_cpus_own(void **state)
 	struct op ops[] = {
 		of_first,
 		of_first,
-		{ .op = KERNEL_OP_READ, .base = OP_BASE_PER_CPU, .start = PER_CPU_START, .size = 8, .number = 2 },
+		{ .op = KERNEL_OP_READ, .base = OP_BASE_PER_CPU, .start = PER_CPU_START, .size = 8, .cpu = 2 },
 	};
 	struct op_batch b = { .layout = two_cpus, .ops = ops, .count = 3 };
 	struct outcome o;
 
-	ops[1].number = 1;
+	ops[1].cpu = 1;
 
 	for (u64 cpu = 0; cpu < 2; cpu++) {
 		*word(r, 0x800 + 8 * cpu) = AT + 0x1000 * (cpu + 1) - PER_CPU_START;
@@ -356,7 +397,7 @@ static void pointers_are_followed_and_null_is_the_end(void **state)
 {
 	struct rig *r = *state;
 	const struct op_step steps[] = { { 0 }, { .offset = 8 }, { .offset = 16, .per_cpu = 1 } };
-	const struct op op = { .op = KERNEL_OP_READ, .start = AT, .steps = 3, .offset = 4, .size = 4, .number = 1 };
+	const struct op op = { .op = KERNEL_OP_READ, .start = AT, .steps = 3, .offset = 4, .size = 4, .cpu = 1 };
 	struct op_batch b = { .layout = two_cpus, .ops = &op, .count = 1, .steps = steps, .step_count = 3 };
 	struct outcome o;
 
@@ -375,6 +416,37 @@ static void pointers_are_followed_and_null_is_the_end(void **state)
 	assert_non_null(strstr(o.message, "is NULL"));
 }
 
+/* A task's path has such a pointer, too: its pid and the CPU are both said. */
+static void a_per_cpu_pointer_of_a_task_is_the_cpus(void **state)
+{
+	struct rig *r = *state;
+	const struct op_step step = { .offset = 0x40, .per_cpu = 1 };
+	struct op op = { .op = KERNEL_OP_READ, .base = OP_BASE_TASK, .pid = 7, .steps = 1, .offset = 8, .size = 8 };
+	struct op_batch b = { .layout = two_cpus, .ops = &op, .count = 1, .steps = &step, .step_count = 1 };
+
+	b.layout.pids = (struct pid_layout){
+		.head = AT + 0x900,
+		.base = AT + 0x908,
+		.slot_bits = 6,
+		.pid_tasks = 0x10,
+		.task_links = 0x20,
+		.task_pid = 0x30,
+	};
+	*word(r, 0x900) = AT + 0xa00; // the tree has one entry, of the first pid
+	*word(r, 0x908) = 7;
+	*word(r, 0xa10) = AT + 0xb20;
+	*word(r, 0xb30) = 7;
+	*word(r, 0xb40) = 0x50;
+	for (u32 cpu = 0; cpu < 2; cpu++) {
+		*word(r, 0x800 + 8 * cpu) = AT + 0x1000 * (cpu + 1);
+		*word(r, 0x1000 * (cpu + 1) + 0x58) = 200 + cpu;
+		op.cpu = cpu;
+		assert_int_equal(run_batch(r, &b).values[0], 200 + cpu);
+	}
+	op.pid = 8;
+	assert_int_equal(run_batch(r, &b).code, ERROR_NOT_FOUND);
+}
+
 /* --- a batch that makes no sense --- */
 
 static void a_batch_that_points_outside_of_itself_is_refused(void **state)
@@ -390,6 +462,10 @@ static void a_batch_that_points_outside_of_itself_is_refused(void **state)
 		{ .op = KERNEL_OP_READ, .size = 8, .base = 3 },
 		{ .op = KERNEL_OP_OR, .size = 8 },
 		{ .op = KERNEL_OP_OR, .size = 4, .is_bytes = 1 },
+		{ .op = KERNEL_OP_READ, .size = 4, .shift = 30, .bits = 3 },
+		{ .op = KERNEL_OP_READ, .size = 8, .shift = 255, .bits = 255 },
+		{ .op = KERNEL_OP_READ, .size = 8, .is_bytes = 1, .bits = 1 },
+		{ .op = KERNEL_OP_READ, .size = 8, .base = OP_BASE_TASK, .steps = 1 }, // per-CPU, and nothing is
 		{ .op = KERNEL_OP_READ, .size = 9, .is_bytes = 1 },
 		{ .op = KERNEL_OP_READ, .size = 8, .is_bytes = 1, .data = 1 },
 		{ .op = KERNEL_OP_READ, .size = 1, .is_bytes = 1, .data = UINT32_MAX },
@@ -429,12 +505,14 @@ int main(void)
 		KNOWN_TEST(words_are_read_and_written_at_each_size),
 		KNOWN_TEST(the_first_failure_ends_the_batch_and_what_was_done_stays),
 		KNOWN_TEST(setting_bits_leaves_the_others_and_tells_what_was_there),
+		KNOWN_TEST(a_bit_field_is_read_written_and_set_without_its_neighbours),
 		KNOWN_TEST(a_word_is_never_torn),
 		KNOWN_TEST(bits_are_set_while_the_guest_changes_others),
 		KNOWN_TEST(what_cannot_be_done_at_once_wants_a_frozen_guest),
 		KNOWN_TEST(bytes_cross_pages_and_are_written_all_or_none),
 		KNOWN_TEST(per_cpu_operands_are_the_cpus_own),
 		KNOWN_TEST(pointers_are_followed_and_null_is_the_end),
+		KNOWN_TEST(a_per_cpu_pointer_of_a_task_is_the_cpus),
 		cmocka_unit_test(a_batch_that_points_outside_of_itself_is_refused),
 	};
 

@@ -59,13 +59,16 @@ static void take_op(struct reader *r, struct op *o)
 		.base = reader_get_u8(r) % 4,
 		.size = reader_get_u8(r) % 17,
 		.is_bytes = reader_get_u8(r) % 2,
-		.number = reader_get_u16(r),
+		.cpu = reader_get_u8(r),
+		.pid = reader_get_u8(r),
 		.start = take_address(r),
 		.offset = reader_get_u8(r),
 		.value = reader_get_u64(r),
 		.first_step = reader_get_u8(r) % (STEPS + 2),
 		.steps = reader_get_u8(r) % 6,
 		.data = reader_get_u8(r) % (DATA + 8),
+		.shift = reader_get_u8(r) % 72,
+		.bits = reader_get_u8(r) % 72,
 	};
 }
 

@@ -103,7 +103,7 @@ describe("vm:kernel_ops", function()
       })
     end
     for _, value in ipairs { 256, -129, 0x100ULL, -129LL } do
-      refused(fake, "invalid", "does not fit into 1 bytes", {
+      refused(fake, "invalid", "does not fit into 8 bits", {
         { op = "write", symbol = "some_int", type = "u8", value = value },
       })
     end
@@ -264,7 +264,6 @@ describe("vm:kernel_ops", function()
     for words, entry in pairs {
       ["is on one of symbol, address and task"] = { op = "read" },
       ["on one of symbol, address"] = { op = "read", symbol = "jiffies_64", address = 0 },
-      ["a task has no part on each CPU"] = { op = "read", task = 1, cpu = 0, field = "pid" },
       ["and no pointer on the way is"] = { op = "read", address = JIFFIES, cpu = 0, type = "u8" },
       ["more than 16 pointers"] = { op = "read", address = DIRECT, struct = "struct task",
         field = ("parent."):rep(17) .. "pid" },
@@ -279,6 +278,11 @@ describe("vm:kernel_ops", function()
       ["'pid[' is no path"] = { op = "read", address = 1, struct = "struct task", field = "pid[" },
       ["'[1' is no path"] = { op = "read", address = 1, struct = "struct pair[2]", field = "[1" },
       ["'[]' is no path"] = { op = "read", address = 1, struct = "struct pair[2]", field = "[]" },
+      ["'a b' is no path"] = { op = "read", address = 1, struct = "struct task", field = "pid|a b" },
+      ["'[struct task.tasks]' is no path"] = { op = "read", address = 1, struct = "struct node",
+        field = "[struct task.tasks]" },
+      ["bit-field of 3 bits, which has no type"] = { op = "read", address = DIRECT, struct = "struct bits",
+        field = "low", type = "u32" },
       ["'' is no path"] = { op = "read", address = 1, struct = "struct task", field = "" },
       ["'pid[9999999]' is no path"] = { op = "read", address = 1, struct = "struct task",
         field = "pid[9999999]" },
@@ -295,10 +299,83 @@ describe("vm:kernel_ops", function()
     refused(fake, "not-found", "type = \"u32\"", { { op = "read", symbol = "some_int" } })
     refused(fake, "not-found", "no_such", { { op = "read", address = DIRECT, struct = "struct task",
       field = "no_such" } })
-    refused(fake, "unsupported", "bit-field", { { op = "read", address = DIRECT, struct = "struct bits",
-      field = "low" } })
     refused(fake, "not-found", "is NULL", { { op = "read", address = DIRECT, struct = "struct task",
       field = "parent.pid" } })
+  end)
+
+  it("takes the first field that the kernel has", function()
+    local fake = new()
+    fake:put(DIRECT, "int32_t", 42)
+    fake:put(DIRECT + 8, "uint64_t", DIRECT)
+    local function field(path)
+      return { op = "read", address = DIRECT, struct = "struct task", field = path }
+    end
+    assert.same({ 42, 42, 42, 42 }, batch(fake, { field "pid|no_such", field "no_such|pid",
+      field "parent.no_such | no_such[3] | parent.pid", field "grid[7][1]|pid" }))
+    local e = refused(fake, "not-found", "the kernel has none of nothing, parent.none", {
+      field "nothing|parent.none" })
+    assert.matches("'nothing'", e.message, 1, true)
+    assert.matches("'none'", e.message, 1, true)
+    -- A mistake is one, whatever stands behind it.
+    for _, path in ipairs { "pid|", "|", "pid||", "pid.x|pid[" } do
+      refused(fake, "invalid", "is no path to a field", { field(path) })
+    end
+    -- What is there, and cannot be followed, has no alternative.
+    refused(fake, "not-found", "is NULL", { { op = "read", address = DIRECT + 0x100, struct = "struct task",
+      field = "parent.pid|pid" } })
+  end)
+
+  it("reads bit-fields, sets bits in them, and writes them while nothing else runs", function()
+    local fake = new()
+    local at = DIRECT + 0x40
+    local function one(op, name, value, cold)
+      return batch(fake, { cold = cold, { op = op, address = at, struct = "struct bits", field = name,
+        value = value } })[1]
+    end
+    fake:put(at, "uint64_t", 0xffffffff800005c5ULL)
+    fake:put(at + 8, "uint64_t", 0xabcdef0123456789ULL)
+    assert.same({ 5, -8, 1, 5, 1, 0x0123456789, 0xabcdef }, batch(fake, {
+      { op = "read", address = at, struct = "struct bits", field = "low" },
+      { op = "read", address = at, struct = "struct bits", field = "signed_" },
+      { op = "read", address = at, struct = "struct bits", field = "yes" },
+      { op = "read", address = at, struct = "struct bits", field = "shade" },
+      { op = "read", address = at, struct = "struct bits", field = "high" },
+      { op = "read", address = at, struct = "struct bits", field = "wide" },
+      { op = "read", address = at, struct = "struct bits", field = "rest" },
+    }))
+    for name, value in pairs { low = 2, signed_ = 7, yes = false, shade = 7, high = 0, wide = 0xfedcba9876,
+      rest = 1 } do
+      local before = { fake:peek(at, "uint64_t"), fake:peek(at + 8, "uint64_t") }
+      refused(fake, "running", "bits at 0x", { { op = "write", address = at, struct = "struct bits",
+        field = name, value = value } })
+      assert.same(before, { fake:peek(at, "uint64_t"), fake:peek(at + 8, "uint64_t") })
+      assert.is_true(one("write", name, value, true))
+      assert.equals(tonumber(value) or 0, one("read", name))
+    end
+    assert.equals(0xffffffff0000073aULL, fake:peek(at, "uint64_t"))
+    assert.equals(0x000001fedcba9876ULL, fake:peek(at + 8, "uint64_t"))
+    assert.equals(2, one("or", "low", 5))
+    assert.equals(0, one("or", "high", 1))
+    assert.same({ 7, 1, 7 }, { one("read", "low"), one("read", "high"), one("read", "signed_") })
+    assert.equals(1, one("or", "rest", 0x800000))
+    assert.equals(0x800001, one("read", "rest"))
+    for name, value in pairs { low = 8, signed_ = -9, yes = 2, shade = 8, wide = 2 ^ 40 } do
+      refused(fake, "invalid", "does not fit into", { { op = "write", address = at, struct = "struct bits",
+        field = name, value = value } })
+    end
+    refused(fake, "invalid", "these 40 are in two", { { op = "or", address = at, struct = "struct bits",
+      field = "wide", value = 1 } })
+  end)
+
+  it("writes a bool that is one", function()
+    local fake = new()
+    local function on(value)
+      return { op = "write", address = DIRECT, struct = "struct task", field = "on", value = value }
+    end
+    assert.same({ true, true }, batch(fake, { on(true), on(1) }))
+    assert.equals(1, fake:peek(DIRECT + 54, "uint8_t"))
+    refused(fake, "invalid", "2 is neither true nor false", { on(2) })
+    refused(fake, "invalid", "neither", { on(-1) })
   end)
 
   it("reads what is no word as bytes", function()

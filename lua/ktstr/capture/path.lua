@@ -7,6 +7,7 @@
 --   [struct x.member] each element of a list, tree or xarray of them, linked by that member
 --   tasks[]           each task
 local errors = require "ktstr.errors"
+local field_path = require "ktstr.kernel.field_path"
 local known = require "ktstr.kernel.known"
 local object = require "ktstr.kernel.object"
 local percpu = require "ktstr.kernel.percpu"
@@ -17,14 +18,6 @@ local WALK_LIMIT = 2 ^ 20 -- as walk.LIMIT
 local ELEMENTS_MAX = 2 ^ 16
 
 -- --- reading ---
-
----@class ktstr.PathStep
----@field kind "member"|"each"|"index"|"walk"
----@field name string|nil of a member
----@field index integer|nil
----@field type string|nil what a walk's elements are
----@field member string|nil what links them
----@field text string the path up to here
 
 local TASKS = { "init_task", {
   { kind = "member", name = "tasks" },
@@ -37,28 +30,6 @@ local TASKS = { "init_task", {
 local function raise_syntax(text, at)
   errors.refuse("invalid", ("plan: '%s' makes no sense from '%s' on"):format(text, text:sub(at)),
     "a path looks like runqueues[].cfs.nr_running, jiffies_64, tasks[].comm or scx_root.ops.name")
-end
-
--- One step at a place of the text, and where the next one begins.
-local function parse_step(text, at)
-  local name, after = text:match("^%.([%a_][%w_]*)()", at)
-  if name then
-    return { kind = "member", name = name }, after
-  end
-  local inside
-  inside, after = text:match("^%[([^%]]*)%]()", at)
-  if not inside then
-    raise_syntax(text, at)
-  elseif inside == "" then
-    return { kind = "each" }, after
-  elseif inside:match "^%d+$" then
-    return { kind = "index", index = tonumber(inside) }, after
-  end
-  local type, member = inside:match "^([%a_][%w_ ]*)%.([%w_%.]+)$"
-  if not type then
-    type = inside:match "^[%a_][%w_ ]*$" or raise_syntax(text, at)
-  end
-  return { kind = "walk", type = type, member = member }, after
 end
 
 ---@class ktstr.Path
@@ -78,10 +49,13 @@ function path.parse(text)
   end
   local steps = {}
   while at <= #text do
-    local step
-    step, at = parse_step(text, at)
-    step.text = text:sub(1, at - 1)
+    local step, next_at = field_path.step(text, at)
+    if not step then
+      raise_syntax(text, at)
+    end
+    step.text = text:sub(1, next_at - 1)
     steps[#steps + 1] = step
+    at = next_at
   end
   return { text = text, root = root, type = type, steps = steps }
 end

@@ -2,6 +2,7 @@
 -- while the machine stands still (core/capture/plan.h).
 local default = require "ktstr.capture.default"
 local errors = require "ktstr.errors"
+local field_path = require "ktstr.kernel.field_path"
 
 local plan = {}
 
@@ -37,20 +38,9 @@ local function check_item(item)
       'ktstr.plan { "runqueues[].nr_running", ktstr.plan.map ".bss" }')
   end
   local path = require "ktstr.capture.path"
-  for _, alternative in ipairs(plan.alternatives(item)) do
+  for _, alternative in ipairs((field_path.alternatives(item))) do
     path.parse(alternative)
   end
-end
-
---- "a|b|" as { "a", "b" }, and whether there may be none of them.
----@param item string
----@return string[], boolean
-function plan.alternatives(item)
-  local list = {}
-  for one in item:gmatch "[^|]+" do
-    list[#list + 1] = one:match "^%s*(.-)%s*$"
-  end
-  return list, item:sub(-1) == "|"
 end
 
 --- What captures record, beside what they always do.
@@ -92,29 +82,19 @@ local last_id = 0
 
 -- The first alternative that the kernel has: its parts and what it means.
 local function find_first(path, k, item)
-  local alternatives, optional = plan.alternatives(item)
-  local failures = {}
-  for _, text in ipairs(alternatives) do
+  local alternatives, optional = field_path.alternatives(item)
+  local found, failures = field_path.first(alternatives, function(text)
     local parsed = path.parse(text)
-    local ok, actions = pcall(path.find, k, parsed)
-    if ok then
-      return parsed, actions
-    elseif not errors.is(actions, "not-found") then
-      error(actions, 0)
-    end
-    failures[#failures + 1] = actions
-  end
-  if optional then
+    return { parsed = parsed, actions = path.find(k, parsed) }
+  end)
+  if found then
+    return found.parsed, found.actions
+  elseif optional then
     return nil
   elseif #failures == 1 then
     error(failures[1], 0)
   end
-  local reasons = {}
-  for i, failure in ipairs(failures) do
-    reasons[i] = failure.message:gsub("^plan: ", "")
-  end
-  errors.refuse("not-found", ("plan: the kernel has none of %s: %s"):format(table.concat(alternatives, ", "),
-    table.concat(reasons, "; ")), failures[#failures].hint)
+  errors.refuse("not-found", "plan: " .. field_path.reasons(alternatives, failures), failures[#failures].hint)
 end
 
 local function add_paths(self, root, k, items)

@@ -336,7 +336,8 @@ struct op {
 	u64 start;
 	u64 offset;
 	u64 value;
-	u32 number;
+	u32 cpu;
+	u32 pid;
 	u32 first_step;
 	u32 size;
 	u32 data;
@@ -344,7 +345,8 @@ struct op {
 	u8 op;
 	u8 base;
 	u8 is_bytes;
-	u8 reserved[3];
+	u8 shift, bits;
+	u8 reserved[5];
 };
 struct op_layout {
 	u64 offsets;

@@ -71,11 +71,11 @@ end
 
 --- The way to a member, by its path through structs, arrays and pointers. Raises "not-found".
 ---@param type ktstr.Type of what the path begins at
----@param path string "" for that itself
+---@param path string|(string|integer)[] "" for that itself; or names and indices
 ---@return table at steps, then bits from where they lead; the member's type, and field_bits of a bit-field
 function monitor_program.walk(type, path)
   local at = { type = type, bits = 0, field_bits = 0, is_percpu = false, steps = {} }
-  for _, part in ipairs(parse(path)) do
+  for _, part in ipairs(_G.type(path) == "table" and path or parse(path)) do
     (_G.type(part) == "number" and element or member)(at, part)
   end
   return at

@@ -3,6 +3,8 @@ local ffi = require "ffi"
 local access = require "ktstr.kernel.access"
 local address = require "ktstr.kernel.address"
 local errors = require "ktstr.errors"
+local exact = require "ktstr.exact"
+local field_path = require "ktstr.kernel.field_path"
 local known = require "ktstr.kernel.known"
 local memory = require "ktstr.kernel.memory"
 local monitor_program = require "ktstr.kernel.monitor_program"
@@ -16,6 +18,7 @@ local operand = {}
 operand.ADDRESS, operand.PER_CPU, operand.TASK = 0, 1, 2
 local ADDRESS, PER_CPU, TASK = operand.ADDRESS, operand.PER_CPU, operand.TASK
 local STEPS_MAX = 16 -- OPS_STEPS_MAX
+local INDEX_MAX = 999999
 
 local TYPES = {
   u8 = { size = 1 }, u16 = { size = 2 }, u32 = { size = 4 }, u64 = { size = 8 },
@@ -30,10 +33,11 @@ operand.types = TYPE_NAMES
 ---@class ktstr.KernelOp one entry: where, then what
 ---@field op "read"|"write"|"or"
 ---@field symbol string|nil where: a global, or a per-CPU variable
----@field cpu integer|nil of such a variable, and where a pointer on the way is per-CPU: whose
+---@field cpu integer|nil of such a variable, and where a pointer on the way is per-CPU, a task's too: whose
 ---@field address ktstr.Address|ktstr.Object|number|nil or an address; an object has its type
 ---@field task integer|nil or the task with that pid; needs `field`
----@field field string|nil a path from there: "curr.pid", "args[2]", "[2].pid"; pointers are followed
+---@field field string|nil a path from there: "curr.pid", "args[2]", "[2].pid"; pointers are followed.
+---  "a.b|a.c": the first that the kernel has
 ---@field struct string|nil what is at a symbol or an address, where the kernel does not say: "struct rq"
 ---@field type string|nil "u8" to "u64", "s8" to "s64", "bytes"; nil: what the kernel's types say
 ---@field length integer|nil of "bytes" that are read, where the type does not say it
@@ -76,41 +80,81 @@ local function symbol_base(k, entry)
   end
   local set = k._image.types
   local type = set and (set:variable(entry.symbol) or known.type_of(set, entry.symbol))
-  return { kind = of_cpu and PER_CPU or ADDRESS, start = k:_place(symbol), number = entry.cpu,
-    type = field_type(k, entry, type), is_global = not of_cpu }
+  return { kind = of_cpu and PER_CPU or ADDRESS, start = k:_place(symbol), type = field_type(k, entry, type) }
 end
 
 local function address_base(k, entry)
   local type = access.is_object(entry.address) and entry.address:type_() or nil
-  return { kind = ADDRESS, start = memory.place(k._slot, entry.address), number = entry.cpu,
-    type = field_type(k, entry, type) }
+  return { kind = ADDRESS, start = memory.place(k._slot, entry.address), type = field_type(k, entry, type) }
 end
 
-local function task_base(k, entry)
-  return { kind = TASK, start = 0, number = entry.task, type = k:_types():get "struct task_struct" }
+local function task_base(k)
+  return { kind = TASK, start = 0, type = k:_types():get "struct task_struct" }
 end
 
 local function base_of(k, entry)
   if (entry.symbol and 1 or 0) + (entry.address ~= nil and 1 or 0) + (entry.task and 1 or 0) ~= 1 then
     invalid("an entry is on one of symbol, address and task")
-  elseif entry.cpu and entry.task then
-    invalid("a task has no part on each CPU")
   elseif entry.task and not entry.field then
     invalid("which field of the task is not said")
   end
   return (entry.symbol and symbol_base or entry.task and task_base or address_base)(k, entry)
 end
 
-local PATH_HINT = "a path has names and indices: \"curr.pid\", \"args[2]\", \"[2].pid\""
+local PATH_HINT = "a path has names and indices: \"curr.pid\", \"args[2]\", \"[2].pid\"; of \"a|b\" it is "
+  .. "the first that the kernel has"
 
-local function check_path(path)
-  local first = path:match "^%[[%[%]%d]*"
-  for part in ((first and "_" or "") .. path .. "."):gmatch "(.-)%." do
-    local indices = part:match "^[%a_][%w_]*(.*)$"
-    if not indices or indices:gsub("%[%d%d?%d?%d?%d?%d?%]", "") ~= "" then
+-- A path's names and indices.
+local function parts_of(path)
+  local text = path:sub(1, 1) == "[" and path or "." .. path
+  local parts, at = {}, 1
+  repeat
+    local step, after = field_path.step(text, at)
+    local part = step and (step.name or step.index and step.index <= INDEX_MAX and step.index)
+    if not part then
       errors.raise("invalid", ("'%s' is no path to a field"):format(path), PATH_HINT)
     end
+    parts[#parts + 1] = part
+    at = after
+  until at > #text
+  return parts
+end
+
+-- The way to a field, or to the first of alternatives that the kernel has.
+local function walk(type, field)
+  local alternatives, optional = field_path.alternatives(field)
+  if optional or #alternatives == 0 then
+    parts_of ""
   end
+  local ways = {}
+  for _, one in ipairs(alternatives) do
+    ways[one] = parts_of(one)
+  end
+  local at, failures = field_path.first(alternatives, function(one)
+    return monitor_program.walk(type, ways[one])
+  end)
+  if not at and #failures == 1 then
+    error(failures[1], 0)
+  elseif not at then
+    errors.raise("not-found", field_path.reasons(alternatives, failures), failures[#failures].hint)
+  end
+  return at
+end
+
+-- The word that a bit-field is in. To set bits by one instruction it has to be one of 32.
+local function bit_field(base, entry, at)
+  local d = values.describe(nil, nil, at.type, at.bits, at.field_bits)
+  local field = { size = d.unit, shift = d.shift, bits = d.bits, is_signed = d.is_signed }
+  base.offset = d.offset
+  if entry.op == "or" then
+    local start = math.floor(at.bits / 32) * 4
+    field = { size = 4, shift = at.bits - start * 8, bits = at.field_bits }
+    base.offset = start
+    if field.shift + field.bits > 32 then
+      invalid("bits are set in words of 32, and these %d are in two", field.bits)
+    end
+  end
+  return field
 end
 
 -- Follows the field; what the operand is by the kernel's types, as far as they say it.
@@ -123,17 +167,12 @@ local function place_of(k, entry)
     base.steps, base.offset = {}, 0
     return base
   end
-  if entry.field then
-    check_path(entry.field)
-  end
-  local at = monitor_program.walk(base.type, entry.field or "")
-  if at.field_bits > 0 then
-    errors.raise("unsupported", "it is a bit-field, which is no word of its own",
-      "\"or\" sets bits; vm.k reads and writes bit-fields of a frozen machine")
-  elseif #at.steps > STEPS_MAX then
+  local at = entry.field and walk(base.type, entry.field) or monitor_program.walk(base.type, "")
+  if #at.steps > STEPS_MAX then
     invalid("more than %d pointers on the way", STEPS_MAX)
   end
   base.steps, base.offset, base.what = at.steps, at.bits / 8, at.type
+  base.field = at.field_bits > 0 and bit_field(base, entry, at) or nil
   return base
 end
 
@@ -149,8 +188,8 @@ local function natural(type)
   end
 end
 
--- A word as it lies in memory, as uint64_t.
-local function to_word(value, size)
+-- A word of so many bits as it lies in memory, as uint64_t.
+local function to_word(value, bits)
   if type(value) == "boolean" then
     return value and 1ULL or 0ULL
   elseif address.is_place(value) and not ffi.istype("int64_t", value) then
@@ -160,17 +199,22 @@ local function to_word(value, size)
   elseif not ffi.istype("int64_t", value) then
     invalid("%s is no value for a word", options.show(value))
   end
-  local bits, word = size * 8, ffi.cast("uint64_t", value)
+  local word = ffi.cast("uint64_t", value)
   local above = bits == 64 and 0LL or bit.arshift(ffi.cast("int64_t", word), bits)
   local is_negative = bits < 64 and bit.arshift(ffi.cast("int64_t", word), bits - 1) == -1LL
   if above ~= 0 and not is_negative then
-    invalid("%s does not fit into %d bytes", tostring(value), size)
+    invalid("%s does not fit into %d bits", exact.show(value), bits)
   end
   return word
 end
 
 -- Which type the entry reads or writes: size, is_signed, is_bytes.
-local function kind_of(entry, what)
+local function kind_of(entry, what, field)
+  if field and (entry.type or entry.length) then
+    invalid("it is a bit-field of %d bits, which has no type or length of its own", field.bits)
+  elseif field then
+    return field
+  end
   local own = natural(what)
   local wanted = entry.type and (TYPES[entry.type] or invalid("there is no type '%s', only %s", entry.type,
     table.concat(TYPE_NAMES, ", "))) or own
@@ -233,12 +277,12 @@ end
 ---@field entry ktstr.KernelOp
 ---@field kind integer ADDRESS, PER_CPU, TASK
 ---@field start ffi.cdata*|number uint64_t
----@field number integer|nil the CPU, or the pid
 ---@field steps { offset: integer, per_cpu: boolean|nil }[] pointers to follow
 ---@field offset integer from where they lead
 ---@field size integer
 ---@field is_bytes boolean|nil
 ---@field is_signed boolean|nil
+---@field field { shift: integer, bits: integer }|nil a bit-field in that word
 ---@field value ffi.cdata*|nil uint64_t: to write, or set
 ---@field needs_cpu boolean
 
@@ -249,11 +293,14 @@ end
 function operand.resolve(k, entry)
   check_value(entry)
   local one = place_of(k, entry)
-  local kind, own = kind_of(entry, one.what)
+  local kind, own = kind_of(entry, one.what, one.field)
   one.entry, one.is_bytes, one.is_signed = entry, kind.is_bytes, kind.is_signed
   one.size = kind.is_bytes and byte_count(entry, own) or kind.size
   if entry.op ~= "read" and not one.is_bytes then
-    one.value = to_word(entry.value, one.size)
+    one.value = to_word(entry.value, kind.bits or one.size * 8)
+    if one.what and one.what.is_bool and one.value > 1 then
+      invalid("%s is neither true nor false", exact.show(entry.value))
+    end
   end
   check_cpu(one)
   return one
