@@ -66,7 +66,14 @@ static bool op_is_good(const struct plan_header *h, const struct plan_op *op)
 	case PLAN_XARRAY:
 		return (op->c >> 32) <= 64 && (op->c & 0xffff) <= 4096 &&
 		       ((op->c >> 16) & 0xffff) + (op->c >> 32) * sizeof(u64) <= (op->c & 0xffff);
+	case PLAN_STRING:
+		return op->limit && op->limit <= PLAN_STRING_MAX && !op->below;
+	case PLAN_PAGES:
+		return op->c <= PLAN_PAGES_MAX && op->limit <= PLAN_COPY_MAX && !op->below;
+	case PLAN_CALC:
+		return op->a < CALC_KINDS && !op->below;
 	case PLAN_AT:
+	case PLAN_MOVE:
 	case PLAN_FOLLOW:
 	case PLAN_ARRAY:
 	case PLAN_ARRAY_SIZED:

@@ -32,6 +32,10 @@ enum plan_kind {
 	PLAN_LOAD, /* reads b bytes (1, 2, 4, 8) at offset a into reg */
 	PLAN_IF, /* goes on where reg, with the bits a alone, is b */
 	PLAN_IF_TEXT, /* goes on where the b chars at offset a are the text c; PLAN_SUFFIX: where they end in it */
+	PLAN_STRING, /* copies the string at offset a up to its NUL, at most limit bytes */
+	PLAN_PAGES, /* copies what is mapped of as many pages as reg says, at most limit bytes; looks at c of them at most */
+	PLAN_CALC, /* reg becomes what a (enum plan_calc) makes of it and of reg2 */
+	PLAN_MOVE, /* goes to as many bytes behind the current address as reg says */
 	PLAN_KINDS,
 };
 
@@ -39,6 +43,16 @@ enum plan_flags {
 	PLAN_ONE = 1 << 0,
 	PLAN_SUFFIX = 1 << 1,
 	PLAN_ONCE = 1 << 2, /* PLAN_FOLLOW: an address that it has led to before is not gone to again */
+	PLAN_MAY_BE_NULL = 1 << 3, /* PLAN_FOLLOW: a NULL is nothing that is missing */
+};
+
+enum plan_calc {
+	CALC_ADD,
+	CALC_SUBTRACT, /* 0 where it would be less */
+	CALC_AND,
+	CALC_MAX,
+	CALC_SHIFT, /* to the left, by reg2; 0 where that is 64 or more */
+	CALC_KINDS,
 };
 
 enum {
@@ -50,6 +64,8 @@ enum {
 	PLAN_CPUS_MAX = 4096,
 	PLAN_BYTES_MAX = 256 << 20, /* of a record */
 	PLAN_COPY_MAX = 16 << 20,
+	PLAN_STRING_MAX = 4096,
+	PLAN_PAGES_MAX = 1 << 20, /* of 4 KiB */
 	PLAN_NAME_MAX = 256,
 	PLAN_NOTES_MAX = 512, /* of different kinds or places; the others are counted */
 };
@@ -88,7 +104,7 @@ enum plan_note {
 	NOTE_UNMAPPED,
 	NOTE_CIRCLE, /* a list that does not come back to its head */
 	NOTE_MANY, /* a list longer than the limit: what comes then */
-	NOTE_LARGE, /* what says that it is larger than the limit */
+	NOTE_LARGE, /* what is, or says that it is, larger than the limit */
 	NOTE_NO_CPU, /* a CPU whose per-CPU memory the kernel has not set up */
 	NOTE_DAMAGED, /* a tree that is none */
 	NOTE_FULL, /* here the record had as many bytes as it may have, and the rest is missing */

@@ -283,6 +283,7 @@ struct error *plan_run_finish(struct plan_run *run, struct record **ret)
 		err = buf_check(&run->record->notes);
 	}
 	if (!err) {
+		run->record->is_cut = run->stopped;
 		record_sort(run->record);
 		record_shrink(run->record);
 		*ret = run->record;

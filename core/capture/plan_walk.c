@@ -14,6 +14,7 @@ enum {
 	XA_TAGS = 3,
 	XA_SIBLINGS = 256, /* up to there an internal entry is no node */
 	CPU_WORD = 8,
+	PAGE = 4096,
 };
 
 /* The last page of the address space: what the kernel's error pointers are. */
@@ -49,6 +50,8 @@ static void follow(struct plan_run *run, const struct plan_op *op, u64 address)
 	if (!plan_load(run, op, address + op->a, 8, &target))
 		return;
 	target &= ~op->b;
+	if (!target && op->flags & PLAN_MAY_BE_NULL)
+		return;
 	if (!target)
 		plan_note_that(run, op, NOTE_NULL, address + op->a);
 	else if (target >= ERROR_POINTERS)
@@ -75,7 +78,68 @@ static void if_text(struct plan_run *run, const struct plan_op *op, u64 address)
 		walk_tree(run, op, address);
 }
 
+static void string(struct plan_run *run, const struct plan_op *op, u64 address)
+{
+	char text[PLAN_STRING_MAX];
+	size_t length;
+	struct error *err = view_read_string(run->view, 0, address + op->a, text, op->limit, &length);
+
+	if (err) {
+		error_destroy(err);
+		plan_note_that(run, op, NOTE_UNMAPPED, address + op->a);
+		return;
+	}
+	if (length == op->limit)
+		plan_note_that(run, op, NOTE_LARGE, address + op->a);
+	plan_copy(run, op, address + op->a, length < op->limit ? length + 1 : length);
+}
+
+static u64 calculated(const struct plan_op *op, u64 x, u64 y)
+{
+	switch ((enum plan_calc)op->a) {
+	case CALC_ADD:
+		return x + y;
+	case CALC_SUBTRACT:
+		return x > y ? x - y : 0;
+	case CALC_AND:
+		return x & y;
+	case CALC_MAX:
+		return x > y ? x : y;
+	case CALC_SHIFT:
+		return y < 64 ? x << y : 0;
+	case CALC_KINDS:
+		break;
+	}
+	return 0;
+}
+
 /* --- several --- */
+
+/* A page at a time: what lies between those that are there costs a look at the page tables, and no more. */
+static void pages(struct plan_run *run, const struct plan_op *op, u64 address)
+{
+	u64 count = run->registers[op->reg], room = op->limit;
+
+	if (count > op->c) {
+		plan_note_that(run, op, NOTE_MANY, address);
+		count = op->c;
+	}
+	for (u64 i = 0; i < count && plan_step(run, op, address);) {
+		u64 at = address + i * PAGE, gap = view_gap(run->view, at);
+
+		if (gap) {
+			i += gap / PAGE + (gap % PAGE != 0);
+			continue;
+		}
+		if (room < PAGE) {
+			plan_note_that(run, op, NOTE_LARGE, at);
+			return;
+		}
+		plan_copy(run, op, at, PAGE);
+		room -= PAGE;
+		i++;
+	}
+}
 
 static void per_cpu(struct plan_run *run, const struct plan_op *op, u64 address)
 {
@@ -295,6 +359,18 @@ static void carry_out(struct plan_run *run, const struct plan_op *op, u64 addres
 		break;
 	case PLAN_IF_TEXT:
 		if_text(run, op, address);
+		break;
+	case PLAN_STRING:
+		string(run, op, address);
+		break;
+	case PLAN_PAGES:
+		pages(run, op, address);
+		break;
+	case PLAN_CALC:
+		run->registers[op->reg] = calculated(op, run->registers[op->reg], run->registers[op->reg2]);
+		break;
+	case PLAN_MOVE:
+		walk_tree(run, op, address + run->registers[op->reg]);
 		break;
 	case PLAN_KINDS:
 		break;

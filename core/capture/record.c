@@ -97,4 +97,5 @@ void record_sort(struct record *r)
 void record_open_view(const struct record *r, struct view *ret)
 {
 	view_init_recorded(ret, r->segments, r->segment_count, r->slide);
+	ret->recorded = r->is_cut ? VIEW_RECORD_CUT : VIEW_RECORD;
 }

@@ -24,6 +24,7 @@ struct record {
 	u32 plan_id; /* of the plan */
 	u64 spent_ns; /* while the machine was frozen */
 	u64 slide; /* of the machine's view */
+	bool is_cut; /* the run came to a limit, and what was to follow is missing */
 };
 
 struct record *record_get(struct record *r);

@@ -208,6 +208,22 @@ struct error *view_translate(const struct view *v, u64 root, u64 address, bool d
 	return do_walk && !root ? walk_kernel(v, address, ret) : translate(v, root, address, ret);
 }
 
+u64 view_gap(const struct view *v, u64 address)
+{
+	struct error *err = check_use(v);
+	struct view_place place;
+
+	if (err) {
+		error_destroy(err);
+		return UINT64_MAX;
+	}
+	if (v->recorded)
+		return view_gap_recorded(v, address);
+	if (find_in_ranges(v, address, &place))
+		return 0;
+	return v->root ? paging_gap(v->memory, v->root, v->levels, address) : UINT64_MAX;
+}
+
 /* --- setting it up --- */
 
 /* Whether the tables say that an address lies there. *mapped false: they say nothing of it. */

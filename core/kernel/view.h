@@ -70,8 +70,11 @@ struct view {
 	/* What a record has, by address, without overlap; then there is nothing else, and the ranges are empty. */
 	const struct view_segment *segments;
 	u32 segment_count;
-	u32 recorded; /* 1: of a record */
+	u32 recorded; /* 1: of a record; 2: of one that was cut short (VIEW_RECORD_CUT) */
 };
+
+enum { VIEW_RECORD = 1,
+       VIEW_RECORD_CUT = 2 };
 
 /* Where a byte lies. */
 struct view_place {
@@ -130,6 +133,12 @@ MUST_CHECK struct error *view_set_direct_map(struct view *v, u64 start);
 /* Walks the tables, whatever the ranges say, when `walk`. */
 MUST_CHECK struct error *view_translate(const struct view *v, u64 root, u64 address, bool walk,
 					struct view_place *ret);
+
+/*
+ * Bytes from a kernel address on of which there are none, as far as one look tells; 0: what is there can be read. Of a
+ * machine that is gone, and of one whose page tables are not known, all the rest is missing: UINT64_MAX.
+ */
+u64 view_gap(const struct view *v, u64 address);
 
 /* Across pages; each aligned word by one access. On an error nothing is promised about data. */
 MUST_CHECK struct error *view_read(const struct view *v, u64 root, u64 address, void *data, size_t size);

@@ -14,7 +14,7 @@ void view_init_recorded(struct view *v, const struct view_segment *segments, u32
 		.slide = slide,
 		.segments = segments,
 		.segment_count = count,
-		.recorded = 1,
+		.recorded = VIEW_RECORD,
 	};
 }
 
@@ -43,8 +43,20 @@ struct error *view_find_recorded(const struct view *v, u64 root, u64 address, st
 		return error_create(ERROR_UNSUPPORTED, "the memory of a task's user space is not recorded");
 	if (!s || offset >= s->size)
 		return error_with_hint(error_create(ERROR_UNMAPPED, "0x%llx was not recorded", (ull)address),
-				       "a capture has what its plan names: ktstr.plan { ... } adds to it");
+				       v->recorded == VIEW_RECORD_CUT ?
+					       "the record was cut short, so that may be why: its capture's notes say more" :
+					       "a capture has what its plan names: ktstr.plan { ... } adds to it");
 	// Nobody writes through it: what writes has been refused before.
 	*ret = (struct view_place){ .hva = (u8 *)s->data + offset, .left = s->size - offset };
 	return NULL;
+}
+
+u64 view_gap_recorded(const struct view *v, u64 address)
+{
+	const struct view_segment *s = find_segment(v, address);
+	u32 next = s ? (u32)(s - v->segments) + 1 : 0;
+
+	if (s && address - s->address < s->size)
+		return 0;
+	return next < v->segment_count ? v->segments[next].address - address : UINT64_MAX;
 }

@@ -11,4 +11,7 @@
 /* As view_translate(), of a view that is recorded; without a physical address. */
 MUST_CHECK struct error *view_find_recorded(const struct view *v, u64 root, u64 address, struct view_place *ret);
 
+/* As view_gap(). */
+u64 view_gap_recorded(const struct view *v, u64 address);
+
 #endif

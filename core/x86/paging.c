@@ -83,6 +83,28 @@ struct paging_walk paging_walk(const struct guest_memory *m, u64 root, u32 level
 	return w;
 }
 
+u64 paging_gap(const struct guest_memory *m, u64 root, u32 levels, u64 address)
+{
+	struct paging_walk w = paging_walk(m, root, levels, address);
+	u64 page, gap;
+
+	if (w.end == PAGING_MAPPED)
+		return 0;
+	if (w.end == PAGING_NON_CANONICAL)
+		return UINT64_MAX;
+	page = 1ULL << shift_of(w.level);
+	gap = page - (address & (page - 1));
+	// The entries behind it lie together: that is a fraction of what a walk to each of them costs.
+	for (u64 index = ((address >> shift_of(w.level)) & ((1 << INDEX_BITS) - 1)) + 1; index < 1 << INDEX_BITS;
+	     index++, gap += page) {
+		const u64 *entry = guest_memory_at(m, w.table + index * ENTRY_SIZE, ENTRY_SIZE);
+
+		if (!entry || __atomic_load_n(entry, __ATOMIC_RELAXED) & ENTRY_PRESENT)
+			break;
+	}
+	return gap;
+}
+
 const char *paging_level_name(u32 level, u32 levels)
 {
 	static const char *const names[] = { "none", "PTE", "PMD", "PUD", "P4D", "PGD" };

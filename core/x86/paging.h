@@ -30,6 +30,12 @@ struct paging_walk {
 /* root: of the top table; flags in it, as CR3 has them, are ignored. levels: 4 or 5. */
 struct paging_walk paging_walk(const struct guest_memory *m, u64 root, u32 levels, u64 address);
 
+/*
+ * Bytes from an address on that are not mapped, as far as the table says that the walk ends in; 0: it is mapped. What
+ * is no address at all has none behind it: UINT64_MAX.
+ */
+u64 paging_gap(const struct guest_memory *m, u64 root, u32 levels, u64 address);
+
 /* As Linux calls the entries of a table: "PTE", "PMD", "PUD", "P4D", "PGD". */
 const char *paging_level_name(u32 level, u32 levels);
 

@@ -229,6 +229,26 @@ static void an_address_that_is_none_is_not_walked(void **state)
 	}
 }
 
+static void a_gap_is_as_long_as_the_table_says(void **state)
+{
+	struct rig *r = *state;
+	struct page_tables *t = &r->tables[0];
+
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 1), (512 - 273) * 512 * GIB - 1);
+	map_page(t, KERNEL + 5 * 4096, 0, 1);
+	map_page(t, KERNEL + 3 * 2 * MIB, 0, 2);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL), 5 * 4096);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 4096 + 8), 4 * 4096 - 8);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 5 * 4096 + 8), 0);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 6 * 4096), 2 * MIB - 6 * 4096);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 2 * MIB), 4 * MIB);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 7 * MIB), 0);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, KERNEL + 8 * MIB), GIB - 8 * MIB);
+	assert_int_equal(paging_gap(t->memory, t->root, 4, 1ULL << 50), UINT64_MAX);
+	// A table that is no memory: one step, and on.
+	assert_int_equal(paging_gap(t->memory, 1ULL << 40, 4, KERNEL), 512 * GIB);
+}
+
 static void levels_have_the_kernels_names(void **state)
 {
 	assert_string_equal(paging_level_name(1, 4), "PTE");
@@ -252,6 +272,7 @@ int main(void)
 		PAGING_TEST(tables_on_both_sides_of_the_hole_are_walked),
 		PAGING_TEST(a_table_that_is_its_own_entry_is_walked_once_a_level),
 		PAGING_TEST(an_address_that_is_none_is_not_walked),
+		PAGING_TEST(a_gap_is_as_long_as_the_table_says),
 		cmocka_unit_test(levels_have_the_kernels_names),
 	};
 

@@ -73,6 +73,16 @@ static struct plan_op take_op(struct reader *r, u32 left)
 	case PLAN_PER_CPU:
 		op.a %= 4;
 		break;
+	case PLAN_STRING:
+	case PLAN_PAGES:
+		op.below = 0;
+		op.limit %= PLAN_STRING_MAX;
+		op.c <<= 8;
+		break;
+	case PLAN_CALC:
+		op.below = 0;
+		op.a %= CALC_KINDS;
+		break;
 	default:
 		break;
 	}
@@ -142,7 +152,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	for (u32 i = given; i < WORDS; i++)
 		words[i] = given ? words[i % given] : 0;
 
-	struct view view = { .memory = &memory, .generation = 1, .frozen = 1, .levels = 4 };
+	struct view view = { .memory = &memory, .generation = 1, .frozen = 1, .levels = 4, .root = 0x1000 };
 	struct plan *plan = NULL;
 
 	view.ranges[0] = (struct view_range){ BASE, SIZE, 0, memory.base };

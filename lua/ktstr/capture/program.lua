@@ -36,12 +36,13 @@ local function key_of(op)
   for i, name in ipairs { "flags", "reg", "reg2", "limit", "a", "b", "c" } do
     parts[i + 1] = tostring(op[name] or 0)
   end
+  parts[#parts + 1] = op.text
   return table.concat(parts, " ")
 end
 
 --- Where an operation leads: the node of what is to be done there.
 ---@param op { kind: string, flags: integer|nil, reg: integer|nil, reg2: integer|nil, limit: integer|nil,
----  a: any, b: any, c: any } kind: "FOLLOW", of enum plan_kind
+---  a: any, b: any, c: any, text: string|nil } kind: "FOLLOW", of enum plan_kind; text: in place of c
 ---@param path string what it is, for people
 ---@return ktstr.PlanNode
 function Node:go(op, path)

@@ -179,6 +179,7 @@ struct error *view_set_root(struct view *v, u64 address);
 struct error *view_set_direct_map(struct view *v, u64 start);
 struct error *view_translate(const struct view *v, u64 root, u64 address, bool walk,
 			     struct view_place *ret);
+u64 view_gap(const struct view *v, u64 address);
 struct error *view_read(const struct view *v, u64 root, u64 address, void *data, size_t size);
 struct error *view_write(const struct view *v, u64 root, u64 address, const void *data, size_t size);
 struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 *ret);
@@ -478,6 +479,7 @@ struct record {
 	u32 plan_id;
 	u64 spent_ns;
 	u64 slide;
+	bool is_cut;
 };
 struct record *record_get(struct record *r);
 void record_put(struct record *r);
@@ -501,12 +503,25 @@ enum plan_kind {
 	PLAN_LOAD,
 	PLAN_IF,
 	PLAN_IF_TEXT,
+	PLAN_STRING,
+	PLAN_PAGES,
+	PLAN_CALC,
+	PLAN_MOVE,
 	PLAN_KINDS,
 };
 enum plan_flags {
 	PLAN_ONE = 1 << 0,
 	PLAN_SUFFIX = 1 << 1,
 	PLAN_ONCE = 1 << 2,
+	PLAN_MAY_BE_NULL = 1 << 3,
+};
+enum plan_calc {
+	CALC_ADD,
+	CALC_SUBTRACT,
+	CALC_AND,
+	CALC_MAX,
+	CALC_SHIFT,
+	CALC_KINDS,
 };
 enum {
 	PLAN_MAGIC = 0x4e504b54,
@@ -517,6 +532,8 @@ enum {
 	PLAN_CPUS_MAX = 4096,
 	PLAN_BYTES_MAX = 256 << 20,
 	PLAN_COPY_MAX = 16 << 20,
+	PLAN_STRING_MAX = 4096,
+	PLAN_PAGES_MAX = 1 << 20,
 	PLAN_NAME_MAX = 256,
 	PLAN_NOTES_MAX = 512,
 };
