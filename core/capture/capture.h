@@ -34,6 +34,8 @@ struct capture {
 	u64 elapsed_ns; /* since the start, freezes taken out */
 	u64 clock_ns; /* the guest's kvmclock */
 	u64 workload_ns; /* since the workload's start, freezes and its pauses taken out; or CAPTURE_NO_WORKLOAD */
+	u32 epoch; /* another one once the machine was taken back: nothing is to be compared across */
+	char phase[WIRE_TAG_SIZE + 1]; /* of the script's scenario; "" */
 	u32 times; /* this name was used, this one included */
 	u32 cpus;
 	u64 number; /* of the store's, from 1 on: this one's alone */

@@ -26,7 +26,7 @@ enum call_kind {
 	CALL_INJECT, /* source, tag: a capture by a source that is not main, for tests */
 	CALL_TICK, /* limit_ns: a capture each period, for tests; 0: no more */
 	CALL_PATIENCE, /* limit_ns: of a rendezvous, for tests */
-	CALL_PLAN, /* look(c, arg), at any time: what captures record from now on */
+	CALL_PLAN, /* look(c, arg), at any time: what captures record from now on, and in which phase they are */
 	CALL_PERIODIC, /* the same: captures on a clock */
 	CALL_MONITOR, /* monitor, limit_ns: a sample each period; 0: no more */
 	CALL_KERNEL_OPS, /* source, arg: a struct cold_batch, of main's memory, looked at when the call is settled */

@@ -49,14 +49,22 @@ void captures_drop(struct shot *shot)
 	*shot = (struct shot){ 0 };
 }
 
+/* When in the run that was. */
+static void note_moment(const struct coordinator *c, struct capture *capture, u64 now_ns)
+{
+	capture->elapsed_ns = now_ns - c->started_ns - c->frozen_total_ns;
+	capture->workload_ns = periodic_workload_ns(c);
+	capture->epoch = c->epoch;
+	memcpy(capture->phase, c->phase, sizeof(capture->phase));
+}
+
 struct error *captures_take(struct coordinator *c, struct shot *shot)
 {
 	struct capture *capture = shot->capture;
 	struct error *err = NULL;
 
 	capture->clock_ns = machine_clock_ns(c->machine);
-	capture->elapsed_ns = c->frozen_at_ns - c->started_ns - c->frozen_total_ns;
-	capture->workload_ns = periodic_workload_ns(c);
+	note_moment(c, capture, c->frozen_at_ns);
 	for (u32 i = 0; !err && i < capture->cpus; i++)
 		err = machine_get_regs(c->machine, i, &capture->cpu[i].regs, &capture->cpu[i].sregs);
 	if (!err && shot->run)
@@ -103,8 +111,7 @@ void captures_keep_placeholder(struct coordinator *c, enum freeze_source source,
 
 	if (!err) {
 		capture->missed = true;
-		capture->elapsed_ns = clock_now_ns() - c->started_ns - c->frozen_total_ns;
-		capture->workload_ns = periodic_workload_ns(c);
+		note_moment(c, capture, clock_now_ns());
 		snprintf(capture->reason, sizeof(capture->reason), "%s", why);
 		err = capture_store_put(&c->captures, capture, &times);
 		if (err)
@@ -260,6 +267,21 @@ struct error *coordinator_set_plan(struct coordinator *c, struct plan *plan, con
 	if (plan && plan_cpus(plan) != machine_cpus(c->machine))
 		return error_create(ERROR_INVALID, "a capture plan for %u CPUs, and the machine has %u",
 				    plan_cpus(plan), machine_cpus(c->machine));
+	return call_slot_ask(&c->call, &call, post_call, c, NULL);
+}
+
+static struct error *set_phase(struct coordinator *c, void *arg)
+{
+	snprintf(c->phase, sizeof(c->phase), "%s", (const char *)arg);
+	return NULL;
+}
+
+struct error *coordinator_set_phase(struct coordinator *c, const char *phase)
+{
+	const struct call call = { .kind = CALL_PLAN, .look = set_phase, .arg = (void *)phase };
+
+	if (*phase && !snapshot_tag_is_good(phase))
+		return error_create(ERROR_INVALID, "a phase has a name of 1 to %d printable characters", WIRE_TAG_SIZE);
 	return call_slot_ask(&c->call, &call, post_call, c, NULL);
 }
 

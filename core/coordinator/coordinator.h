@@ -112,6 +112,8 @@ MUST_CHECK struct error *coordinator_set_plan(struct coordinator *c, struct plan
 					      const char *reason);
 /* Whether the first capture that the guest asks for is to wait, for seconds at most, until a plan has been set. */
 void coordinator_wake_on_plan(struct coordinator *c, bool on);
+/* In which phase of its scenario the script says that captures are from now on; "": in none. ERROR_ENDED. */
+MUST_CHECK struct error *coordinator_set_phase(struct coordinator *c, const char *phase);
 /* Freezes, records, thaws. tag: 1 to WIRE_TAG_SIZE printable characters. Errors as coordinator_freeze(). */
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
 /*

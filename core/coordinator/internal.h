@@ -108,6 +108,7 @@ struct coordinator {
 	u32 ticks;
 	struct monitor_source *monitors; /* monitoring.c */
 	u32 epoch; /* changes when the machine is taken back */
+	char phase[WIRE_TAG_SIZE + 1]; /* of the script's scenario, for captures; "" */
 
 	/* The vCPUs' until failure_found, then the thread's. */
 	struct kernel_failure_scan failure_scan;

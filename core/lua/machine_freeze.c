@@ -288,6 +288,19 @@ static int lua_machine_set_plan(lua_State *L)
 	return 0;
 }
 
+/* nil, "": in none. */
+static int lua_machine_set_phase(lua_State *L)
+{
+	struct lua_machine *lm = machine_check_started(L);
+	size_t length;
+	const char *phase = luaL_optlstring(L, 2, "", &length);
+
+	if (length != strlen(phase))
+		phase = "\n"; // a NUL in it is not printable either
+	bind_check(L, coordinator_set_phase(lm->coordinator, phase));
+	return 0;
+}
+
 static int lua_machine_wake_on_plan(lua_State *L)
 {
 	struct lua_machine *lm = machine_check(L);
@@ -299,7 +312,7 @@ static int lua_machine_wake_on_plan(lua_State *L)
 
 static void push_capture(lua_State *L, const struct capture *c)
 {
-	lua_createtable(L, 0, 10);
+	lua_createtable(L, 0, 12);
 	lua_pushnumber(L, (double)c->number);
 	lua_setfield(L, -2, "number");
 	lua_pushboolean(L, c->missed);
@@ -323,6 +336,12 @@ static void push_capture(lua_State *L, const struct capture *c)
 	if (c->workload_ns != CAPTURE_NO_WORKLOAD) {
 		lua_pushnumber(L, (double)c->workload_ns / NSEC_PER_SEC);
 		lua_setfield(L, -2, "workload");
+	}
+	lua_pushnumber(L, c->epoch);
+	lua_setfield(L, -2, "epoch");
+	if (*c->phase) {
+		lua_pushstring(L, c->phase);
+		lua_setfield(L, -2, "phase");
 	}
 	lua_createtable(L, (int)c->cpus, 0);
 	for (u32 i = 0; i < c->cpus; i++) {
@@ -467,6 +486,7 @@ const luaL_Reg machine_freeze_methods[] = {
 	{ "read_physical", lua_machine_read_physical },
 	{ "memory_crc", lua_machine_memory_crc },
 	{ "set_plan", lua_machine_set_plan },
+	{ "set_phase", lua_machine_set_phase },
 	{ "wake_on_plan", lua_machine_wake_on_plan },
 	{ "capture", lua_machine_capture },
 	{ "captures", lua_machine_captures },

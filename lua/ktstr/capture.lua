@@ -8,6 +8,8 @@ local registers = require "ktstr.registers"
 ---@field elapsed_ms number since the machine's start, without the time that it was frozen
 ---@field workload_ms number|nil since the workload's start, without freezes and its pauses; nil: none has
 ---  started (vm:periodic)
+---@field phase string|nil of the scenario, as vm:phase() has said
+---@field epoch integer|nil another one once the machine was taken back (vm:rewind)
 ---@field clock number the guest's kvmclock, seconds
 ---@field frozen_ms number that the machine stood still for it
 ---@field reason string|nil a placeholder: the capture could not be taken, and why; it has no data
@@ -175,6 +177,8 @@ function capture.new(raw, plan)
     source = raw.source,
     elapsed_ms = raw.elapsed * 1000,
     workload_ms = raw.workload and raw.workload * 1000,
+    phase = raw.phase,
+    epoch = raw.epoch,
     clock = raw.clock,
     frozen_ms = (raw.frozen or 0) * 1000,
     reason = raw.missed and raw.reason or nil,

@@ -106,10 +106,14 @@ end
 ---@param tolerance number
 ---@return boolean
 function exact.is_near(value, target, tolerance)
-  if type(target) ~= "number" then
-    return math.abs(tonumber(exact.difference(value, target))) <= tolerance
+  local low, high
+  if type(target) == "number" and (type(value) == "number" or target % 1 ~= 0) then
+    low, high = exact.order(value, target - tolerance), exact.order(value, target + tolerance)
+  else
+    -- The ends of a large target's range are no doubles.
+    local away = exact.difference(value, target)
+    low, high = exact.order(away, -tolerance), exact.order(away, tolerance)
   end
-  local low, high = exact.order(value, target - tolerance), exact.order(value, target + tolerance)
   return low ~= nil and low >= 0 and high <= 0
 end
 

@@ -17,6 +17,7 @@ local series = {}
 ---@field time number|nil of a monitor's: the host's CLOCK_MONOTONIC, seconds
 ---@field epoch integer|nil of a monitor's: another one once the machine was taken back (vm:rewind)
 ---@field phase string|number|nil of the scenario
+---@field workload number|nil of a capture: seconds of its workload
 ---@field value any nil: missing
 ---@field reason string|nil why it is missing
 
@@ -179,21 +180,47 @@ function series.of_samples(name, samples, left_out)
   return setmetatable(self, Series)
 end
 
+local function copy(sample)
+  local one = {}
+  for name, value in pairs(sample) do
+    one[name] = value
+  end
+  return one
+end
+
+--- What is of one phase of the scenario, for statements about that phase; the time stays as it is. Raises
+--- "not-found" for a phase that no sample is of.
+---   t:expect(switches:in_phase "storm"):rate_within(100, 1e5)
+---@param phase string|number
+---@return ktstr.Series
+function methods:in_phase(phase)
+  if phase == nil then
+    errors.refuse("invalid", "series:in_phase wants a phase", 'series:in_phase "storm"')
+  end
+  local samples = {}
+  for i, sample in ipairs(phases.samples(self, phase)) do
+    samples[i] = copy(sample)
+  end
+  return series.of_samples(("%s in %s"):format(self.name, exact.show(phase)), samples,
+    ("%d of %d are not of the phase %s"):format(#self.all - #samples, #self.all, exact.show(phase)))
+end
+
 --- A part of it, its time counted from there: what warm-ups and deadlines are to be counted from. Samples
 --- before are left out.
 ---@param seconds number
 ---@return ktstr.Series
 function methods:since(seconds)
-  judgement.number("series:since", "the time", seconds)
+  -- A uint64_t would make one of the difference.
+  seconds = tonumber(judgement.number("series:since", "the time", seconds))
+  if math.abs(seconds) == math.huge then
+    errors.refuse("invalid", ("series:since: the time cannot be %s"):format(exact.show(seconds)))
+  end
   local samples = {}
   for _, sample in ipairs(self.all) do
     if sample.elapsed >= seconds then
-      local copy = {}
-      for name, value in pairs(sample) do
-        copy[name] = value
-      end
-      copy.elapsed = sample.elapsed - seconds
-      samples[#samples + 1] = copy
+      local one = copy(sample)
+      one.elapsed = sample.elapsed - seconds
+      samples[#samples + 1] = one
     end
   end
   return series.of_samples(self.name, samples, ("%d of %d are from before %s s"):format(
@@ -216,6 +243,7 @@ local ABSENT = { ["not-found"] = true, null = true, unmapped = true }
 local RULES = {
   name = { "string" },
   source = { "string" },
+  time = { "string", one_of = { "machine", "workload" } },
 }
 
 local function elapsed_of(entry, i)
@@ -268,6 +296,20 @@ local function reader(field)
   end
 end
 
+-- By the workload's time, which a second workload begins anew.
+local function go_by_workload(samples)
+  for i, sample in ipairs(samples) do
+    local before = samples[i - 1]
+    if before and sample.workload < before.workload then
+      errors.refuse("invalid", ("ktstr.series: %s and %s are of two workloads"):format(
+        judgement.place(before), judgement.place(sample)), "by the workload's time a series is of one")
+    end
+  end
+  for _, sample in ipairs(samples) do
+    sample.elapsed, sample.workload = sample.workload, nil
+  end
+end
+
 local function sample_of(entry, i, read)
   if type(entry) ~= "table" then
     errors.raise("invalid", ("ktstr.series: sample %d is no table"):format(i),
@@ -279,6 +321,7 @@ local function sample_of(entry, i, read)
     time = entry.time,
     epoch = entry.epoch,
     phase = entry.phase,
+    workload = type(entry.workload_ms) == "number" and entry.workload_ms / 1000 or nil,
   }
   if entry.reason ~= nil then
     sample.reason = tostring(entry.reason)
@@ -293,14 +336,15 @@ local function sample_of(entry, i, read)
 end
 
 --- A value over time. Raises "invalid".
----   ktstr.series(vm:captures(), "cpus[0].rq.nr_running", { source = "periodic" })
+---   ktstr.series(vm:captures(), "cpus[0].rq.nr_switches", { source = "periodic", time = "workload" })
 ---   ktstr.series(vm:captures(), function(record) return record:cpu(0).rq.nr_running end, "nr_running")
 ---   ktstr.series { { 0.1, 5 }, { 0.2, 7 } }
 ---@param source table[] captures, placeholders among them; or { seconds, value } or { elapsed=, value= } each
 ---@param field string|(fun(record: table): any, string|nil)|nil a path for record:get(), or what gives the
 ---  value: nil and a reason where there is none; not for a list that has its values itself
----@param given string|{ name: string|nil, source: string|nil }|nil name: for findings. source: only captures
----  of that one ("periodic")
+---@param given string|{ name: string|nil, source: string|nil, time: string|nil }|nil name: for findings.
+---  source: only captures of that one ("periodic"). time: "machine", since its start without freezes; or
+---  "workload", since that one's start, its pauses taken out, too: captures from before it are left out
 ---@return ktstr.Series
 function series.new(source, field, given)
   if type(source) ~= "table" or series.is(source) then
@@ -311,15 +355,31 @@ function series.new(source, field, given)
       options.show(field)))
   end
   given = options.check("ktstr.series", type(given) == "string" and { name = given } or given, RULES)
-  local read, samples = reader(field), {}
+  local read, samples, others, early = reader(field), {}, 0, 0
   for i, entry in ipairs(source) do
-    if not given.source or type(entry) ~= "table" or entry.source == given.source then
-      samples[#samples + 1] = sample_of(entry, i, read)
+    local sample = (not given.source or type(entry) ~= "table" or entry.source == given.source)
+      and sample_of(entry, i, read)
+    if not sample then
+      others = others + 1
+    elseif given.time == "workload" and not sample.workload then
+      early = early + 1
+    else
+      samples[#samples + 1] = sample
     end
   end
-  local left_out = #samples < #source
-    and ("%d of %d are not of the source '%s'"):format(#source - #samples, #source, given.source) or nil
-  return series.of_samples(given.name or type(field) == "string" and field or "value", samples, left_out)
+  local left_out = {}
+  if others > 0 then
+    left_out[1] = ("%d of %d are not of the source '%s'"):format(others, #source, given.source)
+  end
+  if early > 0 then
+    table.insert(left_out, ("%d of %d are from before the workload"):format(early, #source))
+  end
+  local name = given.name or type(field) == "string" and field or "value"
+  local made = series.of_samples(name, samples, left_out[1] and table.concat(left_out, "; "))
+  if given.time == "workload" then
+    go_by_workload(made.all)
+  end
+  return made
 end
 
 return series

@@ -384,6 +384,19 @@ function VM:capture(tag)
   return freeze.capture(self, tag)
 end
 
+--- In which phase of the script's scenario captures are from now on, those on a clock, of watches and of the
+--- guest, too: what ktstr.series tells apart by phase.
+---   vm:phase "warm-up"; vm:sleep(1); vm:phase "storm"; vm:exec { "storm" }; vm:phase()
+--- Raises "invalid" for a name that is not 1 to 64 printable characters, "ended".
+---@param name string|nil nil: in none
+function VM:phase(name)
+  if name ~= nil and (type(name) ~= "string" or name == "") then
+    errors.refuse("invalid", ("vm:phase wants a name, not '%s'"):format(tostring(name)))
+  end
+  self:_check_alive "told of a phase"
+  self.machine:set_phase(name)
+end
+
 --- The early one of a dual capture, "early": for who finds that a failure is on its way (a task has waited
 --- too long, a monitor shows a stall). The late one is "failure", which the guest's kernel brings about by
 --- itself. There is one of each; the early one only before the late one. Raises as vm:capture().

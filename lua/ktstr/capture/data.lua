@@ -86,9 +86,9 @@ end
 ---@return table
 function data.of(capture)
   local out = { format = data.FORMAT, version = data.VERSION, tag = capture.tag, source = capture.source,
-    elapsed_ms = capture.elapsed_ms, workload_ms = capture.workload_ms, clock = capture.clock,
-    frozen_ms = capture.frozen_ms, release = capture.release, reason = capture.reason,
-    notes = notes_of(capture) }
+    elapsed_ms = capture.elapsed_ms, workload_ms = capture.workload_ms, phase = capture.phase,
+    epoch = capture.epoch, clock = capture.clock, frozen_ms = capture.frozen_ms, release = capture.release,
+    reason = capture.reason, notes = notes_of(capture) }
   if capture.reason then
     return out
   end

@@ -16,8 +16,9 @@ address.unique = tostring(address)
 -- memory.slot().
 local Address = ffi.typeof(("struct { uint64_t value_; uint32_t named_; } /* %s */"):format(address.unique))
 
--- The ctype of objects, whose address is in place_; kernel/memory.lua says it.
-local Object
+-- The ctype of objects, whose address is in place_; kernel/memory.lua says it. Until then, for instance where
+-- captures are read out of files, there are none.
+local Object = ffi.typeof "struct { uint64_t place_; }"
 
 local EXACT = 0x20000000000000 -- 2^53: from here on a Lua number is not exact
 local U64_EXACT = 0x20000000000000ULL

@@ -213,6 +213,10 @@ function machine:capture(tag) end
 ---@param reason string|nil
 function machine:set_plan(bytes, reason) end
 
+--- In which phase of its scenario captures are from now on. Raises "invalid", "ended".
+---@param phase string|nil 1 to 64 printable characters; nil: in none
+function machine:set_phase(phase) end
+
 --- Whether the first capture that the guest asks for waits until set_plan() has been called: recv() returns nil,
 --- "plan" then. For 3 s at most where it does not, for 30 s more where it does.
 ---@param on boolean
@@ -226,6 +230,8 @@ function machine:wake_on_plan(on) end
 ---@field clock number the guest's kvmclock, seconds
 ---@field workload number|nil seconds since the workload's start, freezes and its pauses taken out; nil: none
 ---  has started
+---@field phase string|nil set_phase()'s
+---@field epoch integer another one once the machine was taken back
 ---@field frozen number seconds that the machine stood still for it
 ---@field cpus { regs: string, sregs: string }[] none in a placeholder
 ---@field record userdata|nil holds a struct record *, which the FFI finds there

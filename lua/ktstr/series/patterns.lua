@@ -11,6 +11,11 @@ local order, text, place = exact.order, exact.text, judgement.place
 local PAIR = "two samples with a value"
 local WITNESSES = 3
 
+-- Which life of the machine a sample is of: nothing is compared over vm:rewind().
+local function life(sample)
+  return sample.epoch or 0
+end
+
 -- --- pairs of neighbours ---
 
 -- Calls compare(before, sample) for each number and the one before it, also over missing samples.
@@ -18,7 +23,7 @@ local function compare_neighbours(j, compare)
   local before
   for _, sample in ipairs(j.series.all) do
     if j:has_number(sample) then
-      if before and before.epoch ~= sample.epoch then
+      if before and life(before) ~= life(sample) then
         j:note(("the machine was taken back before %s: the samples before are not compared"):format(
           place(sample)))
       elseif before then
@@ -91,6 +96,33 @@ local function check_seconds(check, name, value)
   return tonumber(value)
 end
 
+-- How far each of a list is from their mean, and the mean. It is counted from the first one, so that a large
+-- counter loses no digits.
+local function offsets_from_mean(list)
+  local first, offsets, sum = list[1].value, {}, 0
+  for i, sample in ipairs(list) do
+    offsets[i] = tonumber(exact.difference(sample.value, first))
+    sum = sum + offsets[i]
+  end
+  for i in ipairs(list) do
+    offsets[i] = offsets[i] - sum / #list
+  end
+  return offsets, tonumber(first) + sum / #list
+end
+
+-- A list for each of the machine's lives.
+local function by_life(list)
+  local lives, last = {}, nil
+  for _, sample in ipairs(list) do
+    if not last or life(last) ~= life(sample) then
+      lives[#lives + 1] = {}
+    end
+    table.insert(lives[#lives], sample)
+    last = sample
+  end
+  return lives
+end
+
 --- From `warmup` seconds on, each within a share (0.1 is ten percent) of their mean.
 function patterns.steady_within(series, warmup, tolerance)
   warmup = check_seconds("steady_within", "the warm-up", warmup)
@@ -101,19 +133,16 @@ function patterns.steady_within(series, warmup, tolerance)
   end
   local words = ("within %s %% of the mean"):format(text(tolerance * 100))
   local j = judgement.new(series, "steady_within", words)
-  local list = numbers_from(j, warmup)
-  -- Counted from the first one, so that a large counter loses no digits.
-  local sum = 0
-  for _, sample in ipairs(list) do
-    sum = sum + tonumber(exact.difference(sample.value, list[1].value))
-  end
-  local mean_offset = sum / #list
-  local mean = #list > 0 and tonumber(list[1].value) + mean_offset
-  for _, sample in ipairs(#list > 1 and list or {}) do
-    j.judged = j.judged + 1
-    local offset = tonumber(exact.difference(sample.value, list[1].value)) - mean_offset
-    if offset ~= offset or math.abs(offset) > tolerance * math.abs(mean) then
-      j:refute(sample, ("%s %s"):format(words, text(mean)), text(sample.value))
+  for i, list in ipairs(by_life(numbers_from(j, warmup))) do
+    local offsets, mean = offsets_from_mean(list)
+    if i > 1 then
+      j:note(("the machine was taken back before %s: what follows has its own mean"):format(place(list[1])))
+    end
+    for n, sample in ipairs(#list > 1 and list or {}) do
+      j.judged = j.judged + 1
+      if offsets[n] ~= offsets[n] or math.abs(offsets[n]) > tolerance * math.abs(mean) then
+        j:refute(sample, ("%s %s"):format(words, text(mean)), text(sample.value))
+      end
     end
   end
   return j:finish(("%s from %s s on"):format(PAIR, text(warmup)))
@@ -126,7 +155,7 @@ local function find_run(j, deadline, is_good)
     if sample.elapsed <= deadline and not found then
       local is_missing = sample.value == nil
       local is_inside = not is_missing and is_good(sample)
-      if last and last.epoch ~= sample.epoch then
+      if last and life(last) ~= life(sample) then
         run, perhaps = 0, 0
       end
       run = is_inside and run + 1 or 0
@@ -239,12 +268,12 @@ end
 local function by_moment(series)
   local moments = {}
   for _, sample in ipairs(series.all) do
-    local key = ("%s/%.17g"):format(tostring(sample.epoch), sample.elapsed)
+    local key = ("%s/%.17g"):format(tostring(life(sample)), sample.elapsed)
     moments[key] = moments[key] or { next = 1 }
     table.insert(moments[key], sample)
   end
   return function(sample)
-    local list = moments[("%s/%.17g"):format(tostring(sample.epoch), sample.elapsed)]
+    local list = moments[("%s/%.17g"):format(tostring(life(sample)), sample.elapsed)]
     if list then
       list.next = list.next + 1
       return list[list.next - 1]

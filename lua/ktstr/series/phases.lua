@@ -31,19 +31,44 @@ local function unknown(series, phase)
     #names > 0 and "there are: " .. table.concat(names, ", ") or "its samples have no phases")
 end
 
+--- The samples of a phase (nil: all). Raises "not-found".
+---@param series ktstr.Series
+---@param phase string|number|nil
+---@return ktstr.SeriesSample[]
+function phases.samples(series, phase)
+  local list = {}
+  for _, sample in ipairs(series.all) do
+    if phase == nil or sample.phase == phase then
+      list[#list + 1] = sample
+    end
+  end
+  if phase ~= nil and #list == 0 then
+    unknown(series, phase)
+  end
+  return list
+end
+
 -- Those with a value, those without.
 local function of_phase(series, phase)
   local list, gaps = {}, {}
-  for _, sample in ipairs(series.all) do
-    if phase == nil or sample.phase == phase then
-      local part = sample.value == nil and gaps or list
-      part[#part + 1] = sample
-    end
-  end
-  if phase ~= nil and #list + #gaps == 0 then
-    unknown(series, phase)
+  for _, sample in ipairs(phases.samples(series, phase)) do
+    local part = sample.value == nil and gaps or list
+    part[#part + 1] = sample
   end
   return list, gaps
+end
+
+-- Why a phase's first and last value have no difference that is its own; nil: they have one.
+local function broken(series, phase, from, to)
+  if (from.epoch or 0) ~= (to.epoch or 0) then
+    return ("the machine was taken back between %s and %s"):format(place(from), place(to))
+  end
+  for i = from.number, phase == nil and 0 or to.number do
+    local sample = series.all[i]
+    if sample.phase ~= phase then
+      return ("%s comes more than once, and between is %s"):format(exact.show(phase), place(sample))
+    end
+  end
 end
 
 local function no_value(phase, needed, list, gaps)
@@ -63,11 +88,15 @@ function take.last(list)
   return take.first { list[#list] }
 end
 
-function take.delta(list)
+function take.delta(list, series, phase)
   if #list < 2 then
     return nil
   end
   local from, to = list[1], list[#list]
+  local why = broken(series, phase, from, to)
+  if why then
+    return nil, why
+  end
   if not (exact.is(from.value) and exact.is(to.value)) then
     errors.raise("invalid", ("a difference is of numbers, not of %s and %s"):format(
       exact.show(from.value), exact.show(to.value)))
@@ -86,9 +115,9 @@ local needs = { first = "a sample with a value", last = "a sample with a value",
 ---@return string|nil note which samples are missing there
 function phases.value(series, what, phase)
   local list, gaps = of_phase(series, phase)
-  local value, from = take[what](list)
+  local value, from = take[what](list, series, phase)
   if value == nil then
-    return nil, no_value(phase, needs[what], list, gaps)
+    return nil, from or no_value(phase, needs[what], list, gaps)
   end
   local missing = judgement.missing(gaps, #list + #gaps)
   return value, from, missing
