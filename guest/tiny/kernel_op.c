@@ -219,6 +219,44 @@ static void make_unknown(struct request *r)
 	attr_put_string(&r->w, ATTR_TYPE, "u64");
 }
 
+/* Its last attribute is longer than all that there is. */
+static void make_lying(struct request *r)
+{
+	const u16 length = UINT16_MAX;
+
+	put_entry(r, KERNEL_OP_READ);
+	memcpy(r->w.data + r->w.size - 8, &length, sizeof(length));
+}
+
+/* "u64" with a NUL in it. */
+static void make_nul(struct request *r)
+{
+	put_entry(r, KERNEL_OP_READ);
+	r->w.data[r->w.size - 3] = 0;
+}
+
+static void make_strange(struct request *r)
+{
+	put_entry(r, 9);
+}
+
+static void make_long_name(struct request *r)
+{
+	char name[KERNEL_OP_STRUCT_MAX + 1];
+
+	put_entry(r, KERNEL_OP_READ);
+	memset(name, 'n', sizeof(name));
+	attr_put_bytes(&r->w, ATTR_STRUCT, name, sizeof(name));
+}
+
+static void make_torn(struct request *r)
+{
+	attr_put_u32(&r->w, ATTR_KERNEL_OP, KERNEL_OP_WRITE);
+	attr_put_u64(&r->w, ATTR_ADDRESS, (u64)&word + 1);
+	attr_put_string(&r->w, ATTR_TYPE, "u64");
+	attr_put_u64(&r->w, ATTR_VALUE, 0);
+}
+
 static void (*const faults[])(struct request *r) = {
 	make_empty,
 	make_headless,
@@ -229,6 +267,11 @@ static void (*const faults[])(struct request *r) = {
 	make_cut,
 	make_wild,
 	make_unknown,
+	make_lying,
+	make_nul,
+	make_strange,
+	make_long_name,
+	make_torn,
 };
 
 /* One by one, with a good one behind each: that is carried out. */
