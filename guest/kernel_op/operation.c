@@ -68,7 +68,7 @@ static bool split(const char *text, struct place *ret)
 	return ret->base.size && !*at;
 }
 
-/* All of a piece as a number. */
+/* All of a piece as a number: decimal, also one that begins with 0, or hexadecimal behind 0x. */
 static bool parse_number(struct piece p, u64 *ret)
 {
 	char text[32], *end;
@@ -78,8 +78,12 @@ static bool parse_number(struct piece p, u64 *ret)
 	memcpy(text, p.text, p.size);
 	text[p.size] = 0;
 	errno = 0;
-	*ret = *text == '-' ? (u64)strtoll(text, &end, 0) : strtoull(text, &end, 0);
-	return !*end && !errno && (isdigit((unsigned char)*text) || (*text == '-' && isdigit((unsigned char)text[1])));
+
+	const char *digits = text + (*text == '-');
+	int base = digits[0] == '0' && tolower((unsigned char)digits[1]) == 'x' ? 16 : 10;
+
+	*ret = *text == '-' ? (u64)strtoll(text, &end, base) : strtoull(text, &end, base);
+	return !*end && !errno && isdigit((unsigned char)*digits);
 }
 
 static bool begins_with(struct piece p, const char *word)

@@ -106,12 +106,18 @@ static void what_a_person_writes_reaches_the_host(void **state)
 	assert_int_equal(end_of(&asking), 1);
 	assert_string_equal(asking.text, "ktstr-kernel: failed: no\n");
 
-	asking = start(rig, WORDS("read", "avenrun[1]", "read", "a@0[2][3].b:u8"));
+	asking = start(rig, WORDS("read", "avenrun[1]", "read", "a@0[2][3].b:u8", "write", "a@08.b|c[0].d", "010",
+				  "read", "task:0012@1.mm.x"));
 	r = next_op(rig->c);
 	e = next_entry(&r);
 	assert_true(!strcmp(e.symbol, "avenrun") && !strcmp(e.field, "[1]"));
 	e = next_entry(&r);
 	assert_true(!strcmp(e.symbol, "a") && e.has_cpu && !strcmp(e.field, "[2][3].b") && !strcmp(e.type, "u8"));
+	/* A 0 in front makes nothing octal. */
+	e = next_entry(&r);
+	assert_true(e.has_cpu && e.cpu == 8 && !strcmp(e.field, "b|c[0].d") && e.value == 10);
+	e = next_entry(&r);
+	assert_true(e.where == OP_AT_TASK && e.pid == 12 && e.has_cpu && e.cpu == 1 && !strcmp(e.field, "mm.x"));
 	say_no(rig->c, r.request_id, KERNEL_OP_FAILED, "no");
 	assert_int_equal(end_of(&asking), 1);
 }
@@ -172,6 +178,20 @@ static void retry_asks_again_while_busy(void **state)
 	assert_string_equal(asking.text, "written\n");
 }
 
+static void it_says_how_it_is_used(void **state)
+{
+	static const char *const words[] = { "usage: ktstr-kernel", "read PLACE", "write PLACE VALUE", "or PLACE VALUE",
+					     "--cold", "--retry", "Exit status" };
+	const struct rig *rig = *state;
+	struct run asking = start(rig, WORDS("--help"));
+
+	assert_int_equal(end_of(&asking), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (!strstr(asking.text, words[i]))
+			fail_msg("'%s' is not in '%s'", words[i], asking.text);
+	assert_int_equal(rig->c->kernel_op_count, 0);
+}
+
 static void what_makes_no_sense_is_refused_by_the_program(void **state)
 {
 	static const struct {
@@ -192,6 +212,9 @@ static void what_makes_no_sense_is_refused_by_the_program(void **state)
 		{ { "read", "a:bytes32769" }, "the number of bytes is" },
 		{ { "write", "a", "b" }, "'b' is no number" },
 		{ { "write", "a", "" }, "'' is no number" },
+		{ { "write", "a", "--5" }, "'--5' is no number" },
+		{ { "write", "a", "0x" }, "'0x' is no number" },
+		{ { "write", "a", "12k" }, "'12k' is no number" },
 		{ { "write", "a", "99999999999999999999" }, "is no number" },
 		{ { "write", "a:bytes", "abc" }, "are not the hexadecimal digits" },
 		{ { "write", "a:bytes", "" }, "are not the hexadecimal digits" },
@@ -373,6 +396,7 @@ int main(void)
 		WITH_KERNEL_RIG(values_are_printed_in_order_up_to_the_first_that_failed),
 		WITH_KERNEL_RIG(each_status_is_an_exit_status),
 		WITH_KERNEL_RIG(retry_asks_again_while_busy),
+		WITH_KERNEL_RIG(it_says_how_it_is_used),
 		WITH_KERNEL_RIG(what_makes_no_sense_is_refused_by_the_program),
 		WITH_KERNEL_RIG(packets_that_are_none_are_refused_by_the_agent),
 		WITH_KERNEL_RIG(sixty_four_ask_at_a_time_and_get_their_own_answers),
