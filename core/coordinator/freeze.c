@@ -6,6 +6,7 @@
 
 #include "coordinator/internal.h"
 #include "machine/frozen.h"
+#include "machine/watch.h"
 
 bool freeze_turn(void *coordinator)
 {
@@ -71,8 +72,10 @@ static void resume_the_rest(struct coordinator *c)
 	if (c->deadline_left_ns && !c->draining)
 		loop_set_timer(&c->loop, &c->deadline, now + c->deadline_left_ns);
 	// When the machine ends nobody reads them, and a vCPU that has not come back from a step is not parked.
-	if (!machine_has_stop(c->machine))
+	if (!machine_has_stop(c->machine)) {
+		machine_refresh_watches(c->machine);
 		machine_resume_clocks(c->machine);
+	}
 	warn_of_clocks(c);
 	resume_queues(c);
 	c->frozen = false;

@@ -107,7 +107,7 @@ struct recording {
 	u32 max, count;
 	struct shot shot;
 	char tag[32];
-	bool is_published;
+	bool is_recorded, is_published;
 };
 
 /* The calls that the writers are in: what is left of their stacks. */
@@ -118,10 +118,19 @@ static void add_stacks(struct coordinator *c, struct recording *r)
 	struct kvm_sregs sregs;
 
 	for (u32 i = 0; r->shot.run && i < r->count; i++) {
+		if (i && r->fires[i].cpu == r->fires[i - 1].cpu) // they are by CPU
+			continue;
 		error_destroy(machine_get_regs(c->machine, r->fires[i].cpu, &regs, &sregs));
 		if (regs.rsp & kernel)
 			plan_run_add(r->shot.run, regs.rsp, stack_size - regs.rsp % stack_size);
 	}
+}
+
+/* Nobody will see them: they count as dropped. */
+static void lose(struct coordinator *c, const struct recording *r)
+{
+	for (u32 i = 0; i < r->count; i++)
+		machine_note_dropped(c->machine, r->fires[i].watch);
 }
 
 /* Main may have them now. */
@@ -134,6 +143,7 @@ static void publish(struct coordinator *c, struct recording *r)
 	if (err) {
 		say_lost(c, error_message(err));
 		error_destroy(err);
+		lose(c, r);
 		return;
 	}
 	c->watching.recorded++;
@@ -141,8 +151,10 @@ static void publish(struct coordinator *c, struct recording *r)
 		struct watch_event event = { .fire = r->fires[i] };
 
 		memcpy(event.tag, r->tag, sizeof(event.tag));
-		if (!put_event(c, &event))
+		if (!put_event(c, &event)) {
 			say_lost(c, "the script does not take them");
+			machine_note_dropped(c->machine, event.fire.watch);
+		}
 	}
 	__atomic_store_n(&c->watching.is_new, true, __ATOMIC_RELEASE);
 	mailbox_nudge(&c->mailbox);
@@ -173,6 +185,13 @@ static void catch_returns(struct coordinator *c, const struct recording *r)
 			say_lost(c, "there is no debug register for another call's return");
 }
 
+static int by_order(const void *a, const void *b)
+{
+	const struct watch_fire *x = a, *y = b;
+
+	return (x->order > y->order) - (x->order < y->order);
+}
+
 /* Fires are recorded where they are, right behind a write and in front of an instruction. */
 static struct error *record_fires(struct coordinator *c, struct recording *r)
 {
@@ -182,6 +201,8 @@ static struct error *record_fires(struct coordinator *c, struct recording *r)
 	if (err)
 		return err;
 	add_stacks(c, r);
+	qsort(r->fires, r->count, sizeof(r->fires[0]), by_order);
+	r->is_recorded = true;
 	catch_returns(c, r);
 	for (u32 i = 0; i < r->count; i++) {
 		r->fires[i].elapsed_ns = r->shot.capture->elapsed_ns;
@@ -214,11 +235,13 @@ static struct error *record_all(struct coordinator *c, void *arg)
 
 static void say_fast(struct coordinator *c)
 {
-	u32 id, rate;
+	struct watch_config watch;
 
-	while ((id = machine_find_fast_watch(c->machine, &rate)) != 0)
-		coordinator_warn(c, "watch %u fires more than %u times a second: the rest is counted, but not recorded",
-				 id, rate);
+	while (machine_find_fast_watch(c->machine, &watch))
+		coordinator_warn(c,
+				 "the watch of %s fires more than %u times a second: the rest is counted, but not "
+				 "recorded; give it a condition (when), or another rate",
+				 watch.name, watch.rate);
 }
 
 /* A freeze came to nothing. Whoever waits is not to wait for ever. */
@@ -253,8 +276,11 @@ static struct error *serve(struct coordinator *c, struct recording *r)
 	err = freeze(c, FREEZE_WATCH, record_all, r);
 	if (c->expirations != expirations && c->limit_hook)
 		c->limit_hook(c->limit_ctx);
-	if (!err && r->count && !r->is_published)
+	// Also when what came behind the recording has failed.
+	if (r->is_recorded && !r->is_published)
 		publish(c, r);
+	else if (!r->is_recorded)
+		lose(c, r);
 	if (!r->is_published)
 		captures_drop(&r->shot);
 	return err;

@@ -2,6 +2,7 @@
 /*
  * The methods of ktstr.machine that watch its memory. Numbers of 64 bits come from Lua, and go there, as bytes.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -29,7 +30,7 @@ static int lua_machine_watch(lua_State *L)
 	luaL_argcheck(L, words.backend <= WATCH_BY_PAGE && words.op <= WATCH_BITS && words.size <= 8, 2,
 		      "the words of a watch expected");
 
-	const struct watch_config config = {
+	struct watch_config config = {
 		.address = words.address,
 		.gpa = words.gpa,
 		.size = (u32)words.size,
@@ -43,6 +44,8 @@ static int lua_machine_watch(lua_State *L)
 		.returns = words.returns,
 		.rate = words.rate > UINT32_MAX ? UINT32_MAX : (u32)words.rate,
 	};
+	snprintf(config.name, sizeof(config.name), "%s", luaL_checkstring(L, 3));
+
 	struct error *err = coordinator_add_watch(lm->coordinator, &config, &id);
 
 	machine_update_view(lm);

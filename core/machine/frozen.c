@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "machine/internal.h"
+#include "machine/watch.h"
 
 /* From here on the guest's watchdogs are told that it was stopped. */
 #define LONG_FREEZE_NS NSEC_PER_SEC
@@ -142,6 +143,7 @@ struct error *machine_begin_step(struct machine *m, u32 cpu, u32 count)
 
 	if (err)
 		return err;
+	machine_refresh_watches(m);
 	machine_resume_clocks(m);
 	m->vcpus[cpu].step = (struct vcpu_step){ .wanted = count };
 	rendezvous_again(&m->rendezvous);

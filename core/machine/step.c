@@ -52,6 +52,12 @@ static struct error *execute(struct vcpu_thread *t, const struct kvm_regs *befor
 		err = vcpu_thread_enter(t, verdict);
 		if (err || *verdict != VERDICT_GO_ON || !t->exit_pending)
 			continue;
+		if (watch_is_blocked(t)) {
+			t->step.err = watch_open_pages(t);
+			if (t->step.err)
+				return NULL;
+			continue;
+		}
 		over = t->vcpu.run->exit_reason == KVM_EXIT_DEBUG;
 		if (over)
 			t->exit_pending = false;
@@ -76,7 +82,20 @@ static struct error *step_once(struct vcpu_thread *t, enum verdict *verdict)
 	// For each step: KVM forgets the trap flag where it has written the guest's flags itself.
 	if (!t->step.err)
 		t->step.err = watch_set_debug(t, debug);
-	return t->step.err ? NULL : execute(t, &before, verdict);
+	// Where it stands before an instruction that KVM cannot emulate it has said so already.
+	if (!t->step.err && watch_is_blocked(t))
+		t->step.err = watch_open_pages(t);
+	if (t->step.err)
+		return NULL;
+
+	struct error *err = execute(t, &before, verdict);
+	struct error *late = watch_close_pages(t);
+
+	if (!t->step.err)
+		t->step.err = late;
+	else
+		error_destroy(late);
+	return err;
 }
 
 struct error *vcpu_thread_step(struct vcpu_thread *t, enum verdict *verdict)

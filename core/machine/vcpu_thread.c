@@ -113,6 +113,7 @@ struct error *vcpu_thread_enter(struct vcpu_thread *t, enum verdict *verdict)
 {
 	enum vcpu_run_result result;
 
+	watch_note_entry(t);
 	__atomic_store_n(&t->in_guest, true, __ATOMIC_RELAXED);
 
 	struct error *err = vcpu_run(&t->vcpu, &result);

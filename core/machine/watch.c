@@ -251,16 +251,14 @@ static struct error *check_config(const struct machine *m, const struct watch_co
 	return NULL;
 }
 
-static struct error *no_registers(bool can)
+static struct error *no_registers(bool can, const char *without_any)
 {
-	struct error *err;
-
-	if (can)
-		err = error_create(ERROR_UNSUPPORTED, "all %d debug registers are in use", WATCH_REGISTERS);
-	else
-		err = error_create(ERROR_UNSUPPORTED, "this host's KVM does not stop at debug registers");
-	return error_with_hint(err, can ? "cancel a watch that has one" : "leave the backend to ktstr, or run under "
-									  "scripts/with-kvm");
+	if (!can)
+		return error_with_hint(error_create(ERROR_UNSUPPORTED,
+						    "this host's KVM does not stop at debug registers"),
+				       "%s", without_any);
+	return error_with_hint(error_create(ERROR_UNSUPPORTED, "all %d debug registers are in use", WATCH_REGISTERS),
+			       "cancel a watch that has one; watches of data do without: { backend = \"page\" }");
 }
 
 /* Nothing else stops in front of an instruction. */
@@ -269,7 +267,7 @@ static struct error *choose_for_code(struct watches *w, const struct watch_confi
 	bool can = w->code_registers_work;
 
 	watch->debug_register = can ? find_register(w, c) : 0;
-	return watch->debug_register ? NULL : no_registers(can);
+	return watch->debug_register ? NULL : no_registers(can, "run under scripts/with-kvm");
 }
 
 static struct error *choose_backend(struct watches *w, const struct watch_config *c, struct watch *watch)
@@ -281,7 +279,8 @@ static struct error *choose_backend(struct watches *w, const struct watch_config
 	bool can = c->backend != WATCH_BY_PAGE && w->registers_work;
 
 	watch->debug_register = can ? find_register(w, c) : 0;
-	return c->backend != WATCH_BY_REGISTER || watch->debug_register ? NULL : no_registers(can);
+	return c->backend != WATCH_BY_REGISTER || watch->debug_register ? NULL :
+									  no_registers(can, "leave the backend to ktstr, or run under scripts/with-kvm");
 }
 
 u64 watch_read(const struct watch *watch)
@@ -394,16 +393,30 @@ struct error *machine_remove_watch(struct machine *m, u32 id)
 	return err;
 }
 
+void watches_refresh(struct watches *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	for (u32 i = 0; i < WATCHES_MAX; i++)
+		if (w->watch[i].id && !w->watch[i].config.is_code)
+			w->watch[i].value = watch_read(&w->watch[i]);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void machine_refresh_watches(struct machine *m)
+{
+	watches_refresh(m->watches);
+}
+
 struct error *machine_rewind_watches(struct machine *m)
 {
 	struct watches *w = m->watches;
 
 	if (!w)
 		return vm_reset_slots(&m->vm, &m->memory);
+	watches_refresh(w);
 	pthread_mutex_lock(&w->lock);
-	for (u32 i = 0; i < WATCHES_MAX; i++)
-		if (w->watch[i].id && !w->watch[i].config.is_code)
-			w->watch[i].value = watch_read(&w->watch[i]);
 	memset(w->returns, 0, sizeof(w->returns));
 	memset(w->stops, 0, m->vcpu_count * sizeof(*w->stops));
 

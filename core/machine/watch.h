@@ -15,7 +15,8 @@ enum {
 	WATCHES_MAX = 64,
 	WATCH_REGISTERS = 3, /* debug registers 1 to 3; 0 is kept */
 	WATCH_RATE = 1000, /* see watch_config.rate */
-	WATCH_FIRES_MAX = 8, /* of one vCPU, by one instruction */
+	WATCH_FIRES_MAX = WATCHES_MAX, /* of one vCPU, by one instruction */
+	WATCH_NAME_MAX = 64,
 };
 
 enum watch_backend {
@@ -59,6 +60,7 @@ struct watch_config {
 	enum watch_op op;
 	u64 value;
 	u32 rate; /* so many of its writes are recorded in a second of the machine's; 0: WATCH_RATE */
+	char name[WATCH_NAME_MAX]; /* as people know it, for warnings */
 	u64 hold_ns; /* its fires come with it: so long may the machine stay frozen for each; 0: not at all */
 };
 
@@ -68,6 +70,7 @@ struct watch_fire {
 	bool wants_return; /* of a call */
 	u32 watch; /* its id */
 	u32 cpu;
+	u64 order; /* among all of the machine's */
 	u64 number; /* of the watch's, from 1: it is the how-manieth for which the condition held */
 	u64 rip; /* of the next instruction; of the same one where that repeats itself */
 	u64 before, after; /* after: of a return rax, what it returns */
@@ -91,6 +94,8 @@ struct watch_counts {
  * them can be had, or none of that kind.
  */
 MUST_CHECK struct error *machine_add_watch(struct machine *m, const struct watch_config *config, u32 *id);
+/* Before the vCPUs go on: what the host has written is not the guest's doing. */
+void machine_refresh_watches(struct machine *m);
 /* Harmless when there is no such watch. What it has fired and is not taken is gone. */
 MUST_CHECK struct error *machine_remove_watch(struct machine *m, u32 id);
 /* The machine was taken back: what stands in its memory now is what was there before; nobody waits. */
@@ -126,8 +131,10 @@ bool machine_has_fires(struct machine *m);
 void machine_drop_fires(struct machine *m);
 /* So long did recording take: time that does not count for the rate. */
 void machine_note_recording(struct machine *m, u64 ns);
-/* A watch that has begun to drop writes, each once, and its rate; 0: there is none. */
-u32 machine_find_fast_watch(struct machine *m, u32 *rate);
+/* One of its hits that was taken could not be kept. */
+void machine_note_dropped(struct machine *m, u32 id);
+/* A watch that has begun to drop writes, each once. False: there is none. */
+bool machine_find_fast_watch(struct machine *m, struct watch_config *ret);
 /* wake(ctx) is called, on a vCPU's thread, when there is something to take or to say. Before the start. */
 void machine_on_watch(struct machine *m, void (*wake)(void *ctx), void *ctx);
 

@@ -411,6 +411,7 @@ static bool decode_at(const u8 *code, u32 size, const struct watch_write *w, enu
 	if (i.is_bit_by_register)
 		i.address += bit_displacement(&i, &ret->before);
 	ret->before.rip = w->regs->rip - size;
+	ret->address = i.address;
 	*op = i.op;
 	return (i.address & PAGE_MASK) == (w->gpa & PAGE_MASK);
 }
@@ -423,24 +424,24 @@ bool watch_may_be_atomic(const u8 *code, u32 size)
 	return false;
 }
 
-bool watch_decode(const struct watch_write *w, struct watch_atomic *ret)
+u32 watch_decode(const struct watch_write *w, struct watch_atomic ret[static WATCH_READINGS_MAX])
 {
-	bool found = false;
+	u32 count = 0;
 
-	// The longest one counts: with or without a prefix more it does the same. Where a plain store is as likely, it
-	// is that: the bytes of an atomic one seldom read as a store of the very same data to the same place.
-	for (u32 size = 2; size <= w->code_size; size++) {
+	// Where a plain store is as likely, it is that: the bytes of an atomic one seldom read as a store of the very
+	// same data to the same place.
+	for (u32 size = w->code_size; size >= 2; size--) {
 		struct watch_atomic one = { 0 };
 		enum operation op = OP_NONE;
 
 		if (!decode_at(w->code + w->code_size - size, size, w, &op, &one))
 			continue;
 		if (op == OP_MOV)
-			return false;
-		*ret = one;
-		found = true;
+			return 0;
+		if (count < WATCH_READINGS_MAX)
+			ret[count++] = one;
 	}
-	return found;
+	return count;
 }
 
 bool watch_atomic_fits(const struct watch_atomic *a, const struct watch_write *w, u64 value)

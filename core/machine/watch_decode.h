@@ -12,7 +12,10 @@
 
 #include "base/types.h"
 
-enum { WATCH_CODE_MAX = 15 }; /* bytes of the longest instruction */
+enum {
+	WATCH_CODE_MAX = 15, /* bytes of the longest instruction */
+	WATCH_READINGS_MAX = 6,
+};
 
 /* The write, and the vCPU as KVM shows it then: the registers are those behind the instruction. */
 struct watch_write {
@@ -35,14 +38,18 @@ enum watch_atomic_kind {
 
 struct watch_atomic {
 	enum watch_atomic_kind kind;
+	u64 address; /* linear, but for what wraps: in a page it is where gpa is; that it is that page is yet to be seen */
 	u64 expected, operand, carry;
 	struct kvm_regs before; /* the registers in front of it, to have it done again */
 };
 
 /* Whether the bytes can hold one at all: worth getting at the rest of struct watch_write. */
 bool watch_may_be_atomic(const u8 *code, u32 size);
-/* False: it was none. */
-bool watch_decode(const struct watch_write *w, struct watch_atomic *ret);
+/*
+ * All that the bytes may be read as, the longest first: the last byte of the instruction before may look like a prefix.
+ * 0: it was none.
+ */
+u32 watch_decode(const struct watch_write *w, struct watch_atomic ret[static WATCH_READINGS_MAX]);
 /* Whether the instruction, had it found this, would have made the same write. size: of the write. */
 bool watch_atomic_fits(const struct watch_atomic *a, const struct watch_write *w, u64 found);
 

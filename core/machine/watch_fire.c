@@ -3,7 +3,6 @@
  * Writes that were seen: which of them count, who stops for them, what becomes of them.
  */
 #include "base/clock.h"
-#include "machine/frozen.h"
 #include "machine/watch.h"
 #include "machine/watch_internal.h"
 
@@ -60,15 +59,24 @@ static void wake(const struct machine *m)
 		m->watch_wake(m->watch_ctx);
 }
 
-/* Two vCPUs have written before either was seen. */
-static bool mark_raced(struct watches *w, const struct watch *watch, u32 cpu)
+/*
+ * A debug register tells of a write when its value may be another vCPU's already: of one that wrote since this vCPU
+ * went into the guest. Which of the two was the first nobody knows; those of both are marked that have a record.
+ */
+bool watches_note_race(struct watches *w, struct watch *watch, u32 cpu)
 {
-	bool raced = false;
+	u64 other = watch->last_cpu == cpu ? watch->last_of_another : watch->last;
+	bool raced = other > w->stops[cpu].entered;
 
-	for (u32 i = 0; watch->debug_register && !watch->config.is_code && i < w->machine->vcpu_count; i++)
+	if (watch->last_cpu != cpu) {
+		watch->last_of_another = watch->last;
+		watch->last_cpu = cpu;
+	}
+	watch->last = __atomic_add_fetch(&w->sequence, 1, __ATOMIC_RELEASE);
+	for (u32 i = 0; raced && i < w->machine->vcpu_count; i++)
 		for (u32 k = 0; i != cpu && k < w->stops[i].count; k++)
 			if (w->stops[i].fires[k].watch == watch->id)
-				raced = w->stops[i].fires[k].raced = true;
+				w->stops[i].fires[k].raced = true;
 	return raced;
 }
 
@@ -98,20 +106,26 @@ static void queue(struct watches *w, struct watch *watch, u32 cpu, const struct 
 	*f = *fire;
 	f->watch = watch->id;
 	f->cpu = cpu;
+	f->order = ++w->fired;
 	f->number = watch->hits;
 	f->size = watch->config.size;
-	f->raced = mark_raced(w, watch, cpu);
 	f->hold_ns = watch->config.hold_ns;
 	__atomic_store_n(&stop->count, stop->count + 1, __ATOMIC_RELEASE);
 	wake(w->machine);
 }
 
-void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, u64 before, u64 after, u64 rip)
+void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, const struct watch_change *change)
 {
-	const struct watch_fire fire = { .kind = WATCH_WRITE, .rip = rip, .before = before, .after = after };
+	const struct watch_fire fire = {
+		.kind = WATCH_WRITE,
+		.rip = watch_rip(t),
+		.before = change->before,
+		.after = change->after,
+		.raced = change->raced,
+	};
 
-	watch->value = after;
-	if (holds(&watch->config, before, after))
+	watch->value = change->after;
+	if (holds(&watch->config, change->before, change->after))
 		queue(w, watch, t->index, &fire);
 }
 
@@ -195,74 +209,6 @@ void machine_drop_fires(struct machine *m)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* --- a vCPU that KVM cannot get past a protected page --- */
-
-bool machine_find_blocked(struct machine *m, u32 *cpu)
-{
-	struct watches *w = m->watches;
-
-	for (u32 i = 0; w && i < m->vcpu_count; i++) {
-		*cpu = i;
-		if (__atomic_load_n(&w->stops[i].blocked, __ATOMIC_ACQUIRE))
-			return true;
-	}
-	return false;
-}
-
-struct error *machine_begin_unblock(struct machine *m, u32 cpu)
-{
-	struct watches *w = m->watches;
-	struct error *err = w->stops[cpu].blocked ? watches_protect(w, false) : NULL;
-
-	if (err)
-		return err;
-	for (u32 i = 0; i < WATCHES_MAX; i++)
-		if (w->watch[i].id && !w->watch[i].config.is_code)
-			w->compared[i] = watch_read(&w->watch[i]);
-	w->stops[cpu].unblocking = true;
-	return machine_begin_step(m, cpu, 1);
-}
-
-/* Writes of what was there already are not seen here. Debug registers see their own. */
-static void compare(struct watches *w, u32 cpu)
-{
-	const struct vcpu_thread *t = &w->machine->vcpus[cpu];
-	u64 rip = watch_rip(t);
-
-	for (u32 i = 0; i < WATCHES_MAX; i++) {
-		struct watch *watch = &w->watch[i];
-		u64 after = watch->id && !watch->config.is_code ? watch_read(watch) : 0;
-
-		if (watch->id && !watch->config.is_code && !watch->debug_register && after != w->compared[i])
-			watches_fire(w, watch, t, w->compared[i], after, rip);
-	}
-}
-
-struct error *machine_end_unblock(struct machine *m, u32 cpu)
-{
-	struct watches *w = m->watches;
-	u32 executed = 0;
-	struct error *err = machine_end_step(m, cpu, &executed);
-
-	pthread_mutex_lock(&w->lock);
-	struct watch_stop *stop = &w->stops[cpu];
-	struct error *late = NULL;
-
-	stop->unblocking = false;
-	// A vCPU that could not be let past is none that stands there: it has ended, or main has taken it elsewhere.
-	__atomic_store_n(&stop->at_breakpoint, false, __ATOMIC_RELEASE);
-	if (stop->blocked) {
-		__atomic_store_n(&stop->blocked, false, __ATOMIC_RELEASE);
-		compare(w, cpu);
-		late = watches_protect(w, true);
-	}
-	pthread_mutex_unlock(&w->lock);
-	if (!err)
-		return late;
-	error_destroy(late);
-	return err;
-}
-
 /* --- any thread --- */
 
 struct watch_counts machine_watch_counts(struct machine *m, u32 id)
@@ -294,25 +240,38 @@ void machine_note_recording(struct machine *m, u64 ns)
 	pthread_mutex_unlock(&m->watches->lock);
 }
 
-u32 machine_find_fast_watch(struct machine *m, u32 *rate)
+void machine_note_dropped(struct machine *m, u32 id)
 {
 	struct watches *w = m->watches;
-	u32 id = 0;
+
+	pthread_mutex_lock(&w->lock);
+
+	struct watch *watch = watches_find(w, id);
+
+	if (watch)
+		watch->dropped++;
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool machine_find_fast_watch(struct machine *m, struct watch_config *ret)
+{
+	struct watches *w = m->watches;
+	bool found = false;
 
 	if (!w)
-		return 0;
+		return false;
 	pthread_mutex_lock(&w->lock);
-	for (u32 i = 0; !id && i < WATCHES_MAX; i++) {
+	for (u32 i = 0; !found && i < WATCHES_MAX; i++) {
 		struct watch *watch = &w->watch[i];
 
 		if (!watch->id || !watch->is_fast || watch->is_fast_said)
 			continue;
 		watch->is_fast_said = true;
-		*rate = watch->config.rate;
-		id = watch->id;
+		*ret = watch->config;
+		found = true;
 	}
 	pthread_mutex_unlock(&w->lock);
-	return id;
+	return found;
 }
 
 void machine_on_watch(struct machine *m, void (*wake_fn)(void *ctx), void *ctx)

@@ -28,6 +28,8 @@ struct watch {
 	u8 *place; /* in the host's memory */
 	u64 value; /* that was there last, as far as we know */
 	u64 hits, dropped, raced;
+	u64 last, last_of_another; /* of its writes, by watches.sequence: of last_cpu, and of any other vCPU */
+	u32 last_cpu;
 	u64 window_start_ns; /* of the second that is counted */
 	u32 window_fires;
 	bool is_fast, is_fast_said;
@@ -39,10 +41,19 @@ struct watch_stop {
 	bool blocked; /* atomic: its instruction needs the page writable */
 	bool at_breakpoint; /* atomic: its instruction is watched, and has not been executed */
 	u64 breakpoint; /* where that is */
-	bool unblocking; /* it is helped with either */
+	bool has_opened; /* the vCPU's own, while it is stepped: the pages are writable */
+	u64 entered; /* likewise: watches.sequence when it went into the guest last */
 	bool undo_due; /* the vCPU's own: its instruction is to be done again, from these registers */
 	struct kvm_regs undo;
 	struct watch_fire fires[WATCH_FIRES_MAX];
+};
+
+/* What was replaced in protected pages lately: as much as others write while a vCPU's thread has to wait for its turn. */
+enum { WATCH_PAST_MAX = 4096 };
+
+struct watch_past {
+	u64 gpa, value;
+	u32 size;
 };
 
 struct watches {
@@ -59,6 +70,10 @@ struct watches {
 	bool code_registers_work; /* like registers_work */
 	struct watch_return returns[WATCH_REGISTERS + 1]; /* by their registers; is_over is of lock */
 	bool returns_changed;
+	struct watch_past past[WATCH_PAST_MAX]; /* a ring */
+	u32 past_at;
+	u64 fired; /* so many fires there have been */
+	u64 sequence; /* atomic; of writes that debug registers saw */
 	u64 recording_ns; /* that recording has taken so far */
 	u64 compared[WATCHES_MAX]; /* while a vCPU is let through */
 	struct watch_stop *stops; /* of each vCPU */
@@ -70,11 +85,22 @@ struct watch *watches_find(struct watches *w, u32 id);
 u32 watches_free_register(const struct watches *w);
 /* Likewise: those of all watches and returns, on every vCPU. */
 MUST_CHECK struct error *watches_set_registers(struct watches *w);
+/* The host may have written: what is there now is what the next write finds. While all are parked. */
+void watches_refresh(struct watches *w); /* NULL is allowed */
 /* While all are parked: the pages of the watches, or none, cannot be written by the guest. */
 MUST_CHECK struct error *watches_protect(struct watches *w, bool on);
 
-/* lock is held. The vCPU has written there: before and after are what was in the watch's place. */
-void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, u64 before, u64 after, u64 rip);
+/* What a write made of what was in a watch's place. */
+struct watch_change {
+	u64 before, after;
+	bool raced;
+};
+
+/* lock is held. The vCPU has written there. */
+void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t,
+		  const struct watch_change *change);
+/* Likewise, of a write that a debug register saw: whether another vCPU may have written as well. */
+bool watches_note_race(struct watches *w, struct watch *watch, u32 cpu);
 void watches_fire_code(struct watches *w, struct watch *watch, const struct vcpu_thread *t, enum watch_event_kind kind,
 		       u64 value, u64 rip);
 /* lock is held: it waits for being let past. */
@@ -95,6 +121,21 @@ void watch_take_debug(struct vcpu_thread *t);
 bool watch_take_failure(struct vcpu_thread *t);
 /* After its exit has retired: puts it in front of an instruction that is to be done again. */
 MUST_CHECK struct error *watch_undo(struct vcpu_thread *t);
+/* Before each KVM_RUN. */
+static inline void watch_note_entry(const struct vcpu_thread *t)
+{
+	struct watches *w = t->machine->watches;
+
+	if (w)
+		w->stops[t->index].entered = __atomic_load_n(&w->sequence, __ATOMIC_ACQUIRE);
+}
+/*
+ * For who steps it, watch_pass.c: whether its instruction needs the pages to be writable. Has it so, until the
+ * instruction is over; close is harmless where nothing was opened. The other vCPUs are parked.
+ */
+bool watch_is_blocked(const struct vcpu_thread *t);
+MUST_CHECK struct error *watch_open_pages(struct vcpu_thread *t);
+MUST_CHECK struct error *watch_close_pages(struct vcpu_thread *t);
 /* Whether the vCPU is to stand still, or its last instruction to be undone. */
 static inline bool watch_wants_attention(const struct vcpu_thread *t)
 {

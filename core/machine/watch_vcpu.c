@@ -50,17 +50,23 @@ static bool is_64_bit(const struct kvm_sregs *sregs)
 	return sregs->efer & long_mode && sregs->cs.l;
 }
 
+static u32 levels_of(const struct kvm_sregs *sregs)
+{
+	const u64 la57 = 1 << 12;
+
+	return sregs->cr4 & la57 ? 5 : 4;
+}
+
 /* How many of the bytes in front of rip could be read, into the end of code. */
 static u32 read_code(const struct guest_memory *memory, const struct kvm_sregs *sregs, u64 rip,
 		     u8 code[static WATCH_CODE_MAX])
 {
-	const u64 la57 = 1 << 12;
 	u32 size = 0;
 
 	while (size < WATCH_CODE_MAX) {
 		u64 last = rip - size - 1, in_page = last % PAGE_SIZE + 1;
 		u32 n = in_page < WATCH_CODE_MAX - size ? (u32)in_page : WATCH_CODE_MAX - size;
-		struct paging_walk walk = paging_walk(memory, sregs->cr3, sregs->cr4 & la57 ? 5 : 4, last);
+		struct paging_walk walk = paging_walk(memory, sregs->cr3, levels_of(sregs), last);
 		const u8 *at = walk.end == PAGING_MAPPED ? guest_memory_at(memory, walk.gpa - n + 1, n) : NULL;
 
 		if (!at)
@@ -73,19 +79,39 @@ static u32 read_code(const struct guest_memory *memory, const struct kvm_sregs *
 	return size;
 }
 
-static bool is_atomic(const struct vcpu_thread *t, struct watch_write *w, struct watch_atomic *ret)
+/* What the instruction may have been. */
+struct readings {
+	u32 count;
+	struct watch_atomic one[WATCH_READINGS_MAX];
+};
+
+/* With a byte too many in front an instruction may lie at the same place of another page. */
+static bool is_there(const struct guest_memory *memory, const struct kvm_sregs *sregs, u64 address, u64 gpa)
+{
+	struct paging_walk walk = paging_walk(memory, sregs->cr3, levels_of(sregs), address);
+
+	return walk.end == PAGING_MAPPED && walk.gpa == gpa;
+}
+
+static void read_atomic(const struct vcpu_thread *t, struct watch_write *w, struct readings *ret)
 {
 	struct kvm_sregs room = { 0 };
 	const struct kvm_sregs *sregs = sregs_of(t, &room);
 	u8 code[WATCH_CODE_MAX];
+	u32 count;
 
 	if (!is_64_bit(sregs))
-		return false;
+		return;
 	w->code_size = read_code(&t->machine->memory, sregs, w->regs->rip, code);
 	memcpy(w->code, code + WATCH_CODE_MAX - w->code_size, w->code_size);
 	w->fs_base = sregs->fs.base;
 	w->gs_base = sregs->gs.base;
-	return watch_may_be_atomic(w->code, w->code_size) && watch_decode(w, ret);
+	if (!watch_may_be_atomic(w->code, w->code_size))
+		return;
+	count = watch_decode(w, ret->one);
+	for (u32 i = 0; i < count; i++)
+		if (is_there(&t->machine->memory, sregs, ret->one[i].address, w->gpa))
+			ret->one[ret->count++] = ret->one[i];
 }
 
 /* --- the write itself --- */
@@ -185,27 +211,95 @@ static u32 find_touched(struct watches *w, u64 gpa, u32 size, struct touched ret
 	return count;
 }
 
+/* --- which of its readings an instruction was --- */
+
+NOT_OURS static u64 load(const u8 *from, u32 size)
+{
+	u64 v = 0;
+
+	switch (size) {
+	case 1:
+		return __atomic_load_n(from, __ATOMIC_RELAXED);
+	case 2:
+		return __atomic_load_n((const u16 *)from, __ATOMIC_RELAXED);
+	case 4:
+		return __atomic_load_n((const u32 *)from, __ATOMIC_RELAXED);
+	case 8:
+		return __atomic_load_n((const u64 *)from, __ATOMIC_RELAXED);
+	}
+	return v;
+}
+
+static void note_past(struct watches *w, const struct watch_write *write, u64 value)
+{
+	w->past[w->past_at++ % WATCH_PAST_MAX] =
+		(struct watch_past){ .gpa = write->gpa, .size = write->size, .value = value };
+}
+
+/* Whether what the instruction would have found has been there lately. */
+static bool was_there(const struct watches *w, const struct watch_write *write, const struct watch_atomic *a)
+{
+	for (u32 i = 0; i < WATCH_PAST_MAX; i++) {
+		const struct watch_past *p = &w->past[i];
+
+		if (p->size == write->size && p->gpa == write->gpa && watch_atomic_fits(a, write, p->value))
+			return true;
+	}
+	return false;
+}
+
 /*
- * lock is held, so no other vCPU writes to a protected page. A CMPXCHG that failed writes what is there: a write like
- * any other to who watches, as it is to a debug register.
+ * To be done again, since another vCPU wrote meanwhile: from the registers that the right reading gives. An XCHG behind
+ * a byte that would be a prefix can be one of two registers'; what it found was there before that write.
+ */
+static const struct watch_atomic *choose(const struct watches *w, const struct watch_write *write,
+					 const struct readings *readings)
+{
+	for (u32 i = 0; readings->count > 1 && i < readings->count; i++)
+		if (was_there(w, write, &readings->one[i]))
+			return &readings->one[i];
+	return &readings->one[0];
+}
+
+/* False: it found what is not there any more. */
+static bool exchange_as_read(u8 *to, const struct watch_write *write, const struct readings *readings)
+{
+	// A CMPXCHG that failed writes what is there.
+	for (u32 i = 0; i < readings->count; i++)
+		if (readings->one[i].kind == WATCH_ATOMIC_FAILED || exchange(to, write, &readings->one[i]))
+			return true;
+	return false;
+}
+
+/*
+ * lock is held, so no other vCPU writes to a protected page. A CMPXCHG that failed is a write like any other to who
+ * watches, as it is to a debug register.
  */
 static void write_watched(struct watches *w, struct vcpu_thread *t, const struct watch_write *write, u8 *to,
-			  const struct watch_atomic *atomic)
+			  bool aligned, const struct readings *readings)
 {
 	struct watch_stop *stop = &w->stops[t->index];
 	struct touched touched[WATCHES_MAX];
 	u32 count = find_touched(w, write->gpa, write->size, touched);
+	u64 before = aligned ? load(to, write->size) : 0;
 
-	if (!atomic) {
+	if (!readings->count) {
 		store(to, write->data, write->size);
-	} else if (atomic->kind != WATCH_ATOMIC_FAILED && !exchange(to, write, atomic)) {
-		stop->undo = atomic->before;
+	} else if (!exchange_as_read(to, write, readings)) {
+		stop->undo = choose(w, write, readings)->before;
 		stop->undo_due = true;
 		return;
 	}
-	for (u32 i = 0; i < count; i++)
-		watches_fire(w, touched[i].watch, t, touched[i].before, watch_read(touched[i].watch),
-			     write->regs->rip);
+	if (aligned)
+		note_past(w, write, before);
+	for (u32 i = 0; i < count; i++) {
+		const struct watch_change change = {
+			.before = touched[i].before,
+			.after = watch_read(touched[i].watch),
+		};
+
+		watches_fire(w, touched[i].watch, t, &change);
+	}
 }
 
 bool watch_take_write(struct vcpu_thread *t)
@@ -214,7 +308,7 @@ bool watch_take_write(struct vcpu_thread *t)
 	struct watches *w = t->machine->watches;
 	struct watch_write write = { .gpa = run->mmio.phys_addr, .size = run->mmio.len };
 	u8 *to = w && write.size <= 8 ? guest_memory_at(&t->machine->memory, write.gpa, write.size) : NULL;
-	struct watch_atomic atomic;
+	struct readings readings = { 0 };
 	struct kvm_regs room = { 0 };
 
 	if (!to)
@@ -224,10 +318,11 @@ bool watch_take_write(struct vcpu_thread *t)
 
 	// One that is not aligned crosses a page, and comes in parts, or is no lock that anybody takes.
 	bool aligned = (write.size & (write.size - 1)) == 0 && write.gpa % write.size == 0;
-	bool locked = aligned && is_atomic(t, &write, &atomic);
 
+	if (aligned)
+		read_atomic(t, &write, &readings);
 	pthread_mutex_lock(&w->lock);
-	write_watched(w, t, &write, to, locked ? &atomic : NULL);
+	write_watched(w, t, &write, to, aligned, &readings);
 	pthread_mutex_unlock(&w->lock);
 	return true;
 }
@@ -257,8 +352,17 @@ void watch_take_debug(struct vcpu_thread *t)
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		struct watch *watch = &w->watch[i];
 
-		if (watch->id && !watch->config.is_code && watch->debug_register && dr6 >> watch->debug_register & 1)
-			watches_fire(w, watch, t, watch->value, watch_read(watch), watch_rip(t));
+		if (!watch->id || watch->config.is_code || !watch->debug_register ||
+		    !(dr6 >> watch->debug_register & 1))
+			continue;
+
+		const struct watch_change change = {
+			.before = watch->value,
+			.after = watch_read(watch),
+			.raced = watches_note_race(w, watch, t->index),
+		};
+
+		watches_fire(w, watch, t, &change);
 	}
 	pthread_mutex_unlock(&w->lock);
 }
@@ -284,7 +388,7 @@ bool watch_take_failure(struct vcpu_thread *t)
 	struct machine *m = t->machine;
 	struct watch_stop *stop = m->watches ? &m->watches->stops[t->index] : NULL;
 
-	if (!stop || stop->unblocking || !m->watches->slots.page_count ||
+	if (!stop || !m->watches->slots.page_count ||
 	    (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION &&
 	     run->internal.suberror != KVM_INTERNAL_ERROR_DELIVERY_EV))
 		return false;

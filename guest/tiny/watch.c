@@ -70,6 +70,28 @@ static u64 xchg(u64 address, u64 count, u32 index)
 	return sum;
 }
 
+/*
+ * The same by 32 bits, behind an instruction whose last byte would be the prefix that makes another register of it.
+ * What that other one has lost counts a million times.
+ */
+static u64 xchg_prefixed(u64 address, u64 count, u32 index)
+{
+	u64 sum = 0;
+
+	for (u64 i = 0; i < count; i++) {
+		u32 given = index << 24 | (u32)(i + 1), token = given;
+		register u64 other __asm__("r8") = 0x5555;
+
+		__asm__ volatile(".byte 0x8b, 0x4f, 0x44\n\t" // movl 0x44(%rdi), %ecx
+				 ".byte 0x87, 0x07" // xchgl %eax, (%rdi)
+				 : "+a"(token), "+r"(other)
+				 : "D"(address)
+				 : "rcx", "memory");
+		sum += token - (u64)given + (other != 0x5555) * 1000000;
+	}
+	return sum;
+}
+
 /* How often it had to try again. */
 static u64 cmpxchg(u64 address, u64 count, u32 index)
 {
@@ -221,6 +243,114 @@ static u64 pushed(u64 address, u64 count, u32 index)
 	return 0;
 }
 
+/* The code that writes there is in the same page, and changes its own next instruction. The sum of what it returns. */
+static u64 code(u64 address, u64 count, u32 index)
+{
+	static const u8 text[] = {
+		0x48, 0x89, 0x37, // movq %rsi, (%rdi)
+		0x89, 0x35, 0x01, 0x00, 0x00, 0x00, // movl %esi, 1(%rip)
+		0xb8, 0x00, 0x00, 0x00, 0x00, // movl $0, %eax
+		0xc3, // ret
+	};
+	u64 at = address + 0x800, sum = 0;
+
+	memcpy((void *)at, text, sizeof(text));
+	for (u64 i = 1; i <= count; i++) {
+		u64 result;
+
+		__asm__ volatile("call *%[at]"
+				 : "=a"(result)
+				 : [at] "r"(at), "D"(address), "S"(i)
+				 : "memory", "cc");
+		sum += result;
+	}
+	return sum;
+}
+
+/* --- vector registers; where the processor has them in kernel mode --- */
+
+enum {
+	CR4_OSFXSR = 1 << 9,
+	CR4_OSXSAVE = 1 << 18,
+	XCR0_ALL = 7, /* x87, SSE, AVX */
+};
+
+static void allow_vectors(void)
+{
+	u64 cr4;
+
+	__asm__ volatile("movq %%cr4, %0\n\t"
+			 "orq %1, %0\n\t"
+			 "movq %0, %%cr4\n\t"
+			 "xsetbv"
+			 : "=&r"(cr4)
+			 : "r"((u64)(CR4_OSFXSR | CR4_OSXSAVE)), "c"(0), "a"(XCR0_ALL), "d"(0));
+}
+
+/* Sixteen bytes: i and ~i. */
+static u64 sse(u64 address, u64 count, u32 index)
+{
+	allow_vectors();
+	for (u64 i = 1; i <= count; i++) {
+		u64 both[2] = { i, ~i };
+
+		__asm__ volatile("movups (%1), %%xmm0\n\t"
+				 "movups %%xmm0, (%0)"
+				 :
+				 : "r"(address), "r"(both)
+				 : "memory");
+	}
+	return 0;
+}
+
+/* Thirty-two: i, ~i, i + 1, i + 2. */
+static u64 avx(u64 address, u64 count, u32 index)
+{
+	allow_vectors();
+	for (u64 i = 1; i <= count; i++) {
+		u64 all[4] = { i, ~i, i + 1, i + 2 };
+
+		__asm__ volatile("vmovups (%1), %%ymm0\n\t"
+				 "vmovups %%ymm0, (%0)"
+				 :
+				 : "r"(address), "r"(all)
+				 : "memory");
+	}
+	return 0;
+}
+
+/* 512 bytes of FXSAVE: MXCSR, which is at 24, is 0x1f80 with another mask bit each time. */
+static u64 fxsave(u64 address, u64 count, u32 index)
+{
+	allow_vectors();
+	for (u64 i = 1; i <= count; i++) {
+		u32 mxcsr = i & 1 ? 0x1f80 : 0x1f00;
+
+		__asm__ volatile("ldmxcsr %1\n\t"
+				 "fxsave64 (%0)"
+				 :
+				 : "r"(address), "m"(mxcsr)
+				 : "memory");
+	}
+	return 0;
+}
+
+/* The same by XSAVE. */
+static u64 xsave(u64 address, u64 count, u32 index)
+{
+	allow_vectors();
+	for (u64 i = 1; i <= count; i++) {
+		u32 mxcsr = i & 1 ? 0x1f80 : 0x1f00;
+
+		__asm__ volatile("ldmxcsr %1\n\t"
+				 "xsave64 (%0)"
+				 :
+				 : "r"(address), "m"(mxcsr), "a"(XCR0_ALL), "d"(0)
+				 : "memory");
+	}
+	return 0;
+}
+
 /* One of each kind that reads, changes and writes, on an aligned word of four bytes; the sum of what they told. */
 static u64 forms(u64 address, u64 count, u32 index)
 {
@@ -270,6 +400,7 @@ static const struct routine routines[] = {
 	{ "lock-xadd", lock_xadd, false },
 	{ "lock-bits", lock_bits, false },
 	{ "xchg", xchg, false },
+	{ "xchg-prefixed", xchg_prefixed, false },
 	{ "cmpxchg", cmpxchg, false },
 	{ "cmpxchg16b", cmpxchg16b, false },
 	{ "beside", beside, false },
@@ -281,6 +412,11 @@ static const struct routine routines[] = {
 	{ "stosb", stosb, true },
 	{ "movsq", movsq, true },
 	{ "push", pushed, true },
+	{ "code", code, true },
+	{ "sse", sse, true },
+	{ "avx", avx, true },
+	{ "fxsave", fxsave, true },
+	{ "xsave", xsave, true },
 	{ "forms", forms, true },
 };
 

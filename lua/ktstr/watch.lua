@@ -183,7 +183,7 @@ local function begin(self, call, words)
     capture.prepare(vm)
   end
   local ok, id = pcall(freeze.asking, vm, "asked to watch", freeze.patiently, vm, function()
-    return vm.machine:watch(ffi.string(words, ffi.sizeof(words)))
+    return vm.machine:watch(ffi.string(words, ffi.sizeof(words)), self.name)
   end)
   if not ok then
     if errors.is(id) and not id.message:find(self.name, 1, true) then

@@ -39,8 +39,8 @@ static struct kvm_regs usual(void)
 	};
 }
 
-static bool decode(const struct kvm_regs *regs, const char *bytes, u32 count, u32 size, u64 data,
-		   struct watch_atomic *ret)
+static u32 decode_all(const struct kvm_regs *regs, const char *bytes, u32 count, u32 size, u64 data,
+		      struct watch_atomic ret[static WATCH_READINGS_MAX])
 {
 	struct watch_write w = {
 		.gpa = 0x7000000 + PLACE % 4096,
@@ -54,6 +54,17 @@ static bool decode(const struct kvm_regs *regs, const char *bytes, u32 count, u3
 	memset(w.code, 0x90, sizeof(w.code));
 	memcpy(w.code + WATCH_CODE_MAX - count, bytes, count);
 	return watch_decode(&w, ret);
+}
+
+/* The longest reading. */
+static bool decode(const struct kvm_regs *regs, const char *bytes, u32 count, u32 size, u64 data,
+		   struct watch_atomic *ret)
+{
+	struct watch_atomic all[WATCH_READINGS_MAX];
+	u32 readings = decode_all(regs, bytes, count, size, data, all);
+
+	*ret = all[0];
+	return readings;
 }
 
 struct one {
@@ -243,6 +254,38 @@ static void what_writes_something_else_is_none(void **state)
 	assert_false(decode(&regs, BYTES("\xf0"), 4, 6, &a));
 }
 
+/* What looks like a prefix may be the end of the instruction before. */
+static void a_byte_that_may_be_a_prefix_makes_two_readings(void **state)
+{
+	struct kvm_regs regs = usual();
+	struct watch_atomic a[WATCH_READINGS_MAX];
+
+	regs.r8 = 0x77777777;
+	assert_int_equal(decode_all(&regs, BYTES("\x44\x87\x07"), 4, 5, a), 2); // xchgl %r8d, or %eax
+	assert_int_equal(a[0].expected, 0x77777777);
+	assert_int_equal(a[0].before.r8, 5);
+	assert_int_equal(a[0].before.rax, RAX);
+	assert_int_equal(a[0].before.rip, RIP - 3);
+	assert_int_equal(a[1].expected, 0x33334444);
+	assert_int_equal(a[1].before.rax, 5);
+	assert_int_equal(a[1].before.r8, 0x77777777);
+	assert_int_equal(a[1].before.rip, RIP - 2);
+
+	// lock incl %gs:(%rdi), or (%rdi); (%edi), or (%rdi): the places are told apart by who knows the page tables.
+	regs.rdi |= 1ULL << 40;
+	assert_int_equal(decode_all(&regs, BYTES("\x65\xf0\xff\x07"), 4, 6, a), 2);
+	assert_int_equal(a[0].address, regs.rdi + 0x9000);
+	assert_int_equal(a[1].address, regs.rdi);
+	assert_int_equal(decode_all(&regs, BYTES("\x67\xf0\xff\x07"), 4, 6, a), 2);
+	assert_int_equal(a[0].address, PLACE);
+	assert_int_equal(a[1].address, regs.rdi);
+
+	// As many as there are prefixes: no more than fit.
+	assert_int_equal(decode_all(&regs, BYTES("\x3e\x3e\x3e\x3e\x3e\x3e\x3e\x3e\xf0\xff\x07"), 4, 6, a),
+			 WATCH_READINGS_MAX);
+	assert_int_equal(a[0].before.rip, RIP - 11);
+}
+
 /* movl $0x07ff..., (%rdi): the end of its operand would be lock incl (%rdi), had it not just these bytes written. */
 static void a_store_whose_operand_looks_like_one_is_a_store(void **state)
 {
@@ -257,17 +300,17 @@ static void fewer_bytes_than_there_could_be_do(void **state)
 {
 	struct kvm_regs regs = usual();
 	struct watch_write w = { .gpa = PLACE, .size = 4, .data = 6, .regs = &regs };
-	struct watch_atomic a;
+	struct watch_atomic a[WATCH_READINGS_MAX];
 
-	assert_false(watch_decode(&w, &a));
+	assert_int_equal(watch_decode(&w, a), 0);
 	assert_false(watch_may_be_atomic(w.code, 0));
 	memcpy(w.code, "\xf0\xff\x07", 3);
 	w.code_size = 3;
 	assert_true(watch_may_be_atomic(w.code, 3));
-	assert_true(watch_decode(&w, &a));
+	assert_int_equal(watch_decode(&w, a), 1);
 	memcpy(w.code, "\xff\x07", 2);
 	w.code_size = 2;
-	assert_false(watch_decode(&w, &a));
+	assert_int_equal(watch_decode(&w, a), 0);
 	assert_false(watch_may_be_atomic((const u8 *)"\x48\x89\x07\xf0", 4)); // its last byte starts nothing
 }
 
@@ -281,6 +324,7 @@ int main(void)
 		cmocka_unit_test(every_way_to_an_address_is_known),
 		cmocka_unit_test(a_bit_may_lie_beyond_its_operand),
 		cmocka_unit_test(what_writes_something_else_is_none),
+		cmocka_unit_test(a_byte_that_may_be_a_prefix_makes_two_readings),
 		cmocka_unit_test(a_store_whose_operand_looks_like_one_is_a_store),
 		cmocka_unit_test(fewer_bytes_than_there_could_be_do),
 	};

@@ -37,7 +37,7 @@ function Guest:watch(offset, size, options)
   local words = ffi.new("uint64_t[12]", at, at, size, options.signed and 1 or 0, options.counts and 1 or 0,
     BACKENDS[options.backend] or 0, OPS[when[1]] or 0, ffi.cast("int64_t", when[2] or 0), 0,
     options.rate or 0, options.code and 1 or 0, options.returns and 1 or 0)
-  return self.machine:watch(ffi.string(words, ffi.sizeof(words)))
+  return self.machine:watch(ffi.string(words, ffi.sizeof(words)), ("0x%x"):format(offset))
 end
 
 function Guest:take_fires()

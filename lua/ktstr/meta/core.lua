@@ -266,8 +266,9 @@ function machine:periodic(control) end
 ---  backend (0 any, 1 register, 2 page), condition (enum watch_op), its value, ns that the guest may wait for
 ---  a function, writes that are recorded in a second (0: 1000), 1 for code (fires in front of the instruction
 ---  at the address; size, condition and value say nothing), 1 for returns of the function there, too
+---@param name string as warnings say it
 ---@return integer id
-function machine:watch(words) end
+function machine:watch(words, name) end
 
 --- Harmless when there is no such watch.
 ---@param id integer
