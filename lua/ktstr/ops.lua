@@ -47,7 +47,8 @@ local function layout_of(k, list)
       layout.unset = unset and k:_place(unset) or 0
       layout.cpus = k:_image_symbol "nr_cpu_ids" and k:var("nr_cpu_ids", "unsigned int")
         or k._vm.topology.cpus
-    elseif one.kind == operand.TASK and layout.pids.head == 0 then
+    end
+    if one.kind == operand.TASK and layout.pids.head == 0 then
       pid_layout(k, layout.pids)
     end
   end

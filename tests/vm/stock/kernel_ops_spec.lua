@@ -204,7 +204,127 @@ for _, cold in ipairs { false, true } do
   end)
 end
 
+describe("a field that kernels call differently", function()
+  local QUEUED = "cfs.h_nr_queued|cfs.h_nr_running"
+
+  it("is the one that this kernel has, from Lua and from the guest", function()
+    vm:frozen(function(k)
+      for cpu = 0, 1 do
+        local rq = k:per_cpu("runqueues", cpu)
+        local name = rq.cfs:has_ "h_nr_queued" and "h_nr_queued" or "h_nr_running"
+        assert.same({ rq.cfs[name], rq.cfs[name] }, vm:kernel_ops {
+          { op = "read", symbol = "runqueues", cpu = cpu, field = QUEUED },
+          { op = "read", symbol = "runqueues", cpu = cpu, field = "none|cfs.none|" .. QUEUED },
+        })
+      end
+    end)
+    assert.matches("^%d+$", guest("--cold", "read", "runqueues@1." .. QUEUED)[1])
+    local r = vm:exec { "ktstr-kernel", "read", "runqueues@1.none|cfs.none", timeout = PATIENCE_S }
+    assert.equals(1, r.status)
+    assert.matches("the kernel has none of none, cfs.none", r.stderr, 1, true)
+  end)
+end)
+
+describe("a bit-field", function()
+  local FIELD = "sched_reset_on_fork"
+
+  local function bits_of(k, pid)
+    local task = k:task(pid)
+    return { task.sched_reset_on_fork, task.sched_contributes_to_load, task.sched_migrated, task.in_iowait }
+  end
+
+  it("of a task is read at any time, and written while nothing runs", function()
+    local pid = sleeper().pid
+    local before = vm:frozen(function(k)
+      return bits_of(k, pid)
+    end)
+    assert.equals(0, before[1])
+    assert.same({ 0 }, vm:kernel_ops { { op = "read", task = pid, field = FIELD } })
+    local write = { op = "write", task = pid, field = FIELD, value = 1 }
+    local e = refused("running", vm.kernel_ops, vm, { write })
+    assert.matches("the 1 bits at 0x%x+ share a word with others", e.message)
+    vm:kernel_ops { cold = true, write }
+    local after = vm:frozen(function(k)
+      return bits_of(k, pid)
+    end)
+    assert.same({ 1, before[2], before[3], before[4] }, after)
+    local task = ("task:%d.%s"):format(pid, FIELD)
+    assert.same({ "1", "written", "0" }, guest("--cold", "read", task, "write", task, "0", "read", task))
+    -- Bits are set by one instruction, which loses nothing of what the guest does to the others.
+    assert.same({ "0", "1" }, guest("or", task, "1", "read", task))
+    assert.same({ 1, before[2], before[3], before[4] }, vm:frozen(function(k)
+      return bits_of(k, pid)
+    end))
+    local r = vm:exec { "ktstr-kernel", "write", task, "0", timeout = PATIENCE_S }
+    assert.equals(1, r.status)
+    assert.matches("share a word with others", r.stderr)
+    r = vm:exec { "ktstr-kernel", "--cold", "write", task, "2", timeout = PATIENCE_S }
+    assert.matches("2 does not fit into 1 bits", r.stderr, 1, true)
+  end)
+end)
+
+describe("a per-CPU pointer on a task's path", function()
+  it("leads to the CPU's own", function()
+    local counters = "mm.rss_stat[0].counters[0]|mm.mm_cid.pcpu[0].cid|mm.pcpu_cid[0].cid"
+    vm:frozen(function(k)
+      local mm = k:task(1).mm
+      for cpu = 0, 1 do
+        local expected
+        if mm:has_ "mm_cid" then
+          expected = k:per_cpu(mm.mm_cid.pcpu, cpu).cid
+        else
+          expected = k:per_cpu(mm.pcpu_cid, cpu).cid
+        end
+        assert.same({ expected }, vm:kernel_ops {
+          { op = "read", task = 1, cpu = cpu, field = "mm.mm_cid.pcpu.cid|mm.pcpu_cid.cid" } })
+      end
+    end)
+    for cpu = 0, 1 do
+      assert.matches("^-?%d+$", guest("--cold", "read", ("task:1@%d.%s"):format(cpu, counters))[1])
+    end
+    refused("invalid", vm.kernel_ops, vm, { { op = "read", task = 1, cpu = 2, field = counters } })
+    refused("per-cpu", vm.kernel_ops, vm, { { op = "read", task = 1, field = counters } })
+    refused("invalid", vm.kernel_ops, vm, { { op = "read", task = 1, cpu = 0, field = "pid" } })
+  end)
+end)
+
 describe("the guest's requests", function()
+  it("say how they are made", function()
+    local r = vm:exec { "ktstr-kernel", "--help" }
+    assert.equals(0, r.status)
+    assert.matches("^usage: ktstr%-kernel", r.stdout)
+  end)
+
+  it("have 1024 entries at most", function()
+    local function read(count)
+      return vm:exec { "sh", "-c", ("exec ktstr-kernel --retry 60 %s"):format(
+        ("read linux_banner:bytes1 "):rep(count)), timeout = PATIENCE_S }
+    end
+    local r = read(1024)
+    assert.same({ 0, ("4c\n"):rep(1024) }, { r.status, r.stdout }, r.stderr)
+    r = read(1025)
+    assert.same({ 1, "" }, { r.status, r.stdout })
+    assert.matches("entry 1025: it is one too many", r.stderr)
+  end)
+
+  it("may write the kernel's text, which is the guest's own, and what is no address is refused", function()
+    local code = guest("--cold", "read", "panic:bytes16")[1]
+    assert.equals(32, #code)
+    guest("--cold", "write", "panic:bytes", ("cc"):rep(16))
+    assert.equals(("cc"):rep(16), guest("read", "panic:bytes16")[1])
+    guest("--cold", "write", "panic:bytes", code)
+    assert.equals(code, guest("read", "panic:bytes16")[1])
+    for _, place in ipairs { "0x0:u64", "0x800000000000:u64", "0xffffffffffffffff:u8",
+      "0xfffffffffffffff8:u64", "0xffffffff00000000:u32" } do
+      for _, option in ipairs { "--cold", "--retry=60" } do
+        local r = vm:exec { "ktstr-kernel", option, "write", place, "1", timeout = PATIENCE_S }
+        assert.same({ 1, "" }, { r.status, r.stdout })
+        assert.matches("failed: entry 1, 0x%x+: 0x%x+ is not mapped", r.stderr)
+      end
+    end
+    vm:ping()
+  end)
+
   it("come many at once, and each gets its own answer", function()
     local r = vm:exec { "sh", "-c", [[
       for i in $(seq 20); do
