@@ -82,6 +82,11 @@ local Series = judged.class("a series", statements, views, {
   at_least = by_sample:format "at_least",
   at_most = by_sample:format "at_most",
   between = by_sample:format "between",
+  in_phase = "t:expect(series:in_phase(...))",
+  since = "t:expect(series:since(...))",
+  delta = "t:expect(series:delta(...)):at_least(...)",
+  first = "t:expect(series:first(...)):at_least(...)",
+  last = "t:expect(series:last(...)):at_least(...)",
 })
 Series.is_series = true
 local methods = Series.__index

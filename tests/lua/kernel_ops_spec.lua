@@ -312,6 +312,8 @@ describe("vm:kernel_ops", function()
     end
     assert.same({ 42, 42, 42, 42 }, batch(fake, { field "pid|no_such", field "no_such|pid",
       field "parent.no_such | no_such[3] | parent.pid", field "grid[7][1]|pid" }))
+    assert.same({ 42 }, batch(fake, { field(("none|"):rep(7) .. "pid") }))
+    refused(fake, "invalid", "at most 8 alternatives, not 9", { field(("none|"):rep(8) .. "pid") })
     local e = refused(fake, "not-found", "the kernel has none of nothing, parent.none", {
       field "nothing|parent.none" })
     assert.matches("'nothing'", e.message, 1, true)
@@ -323,6 +325,20 @@ describe("vm:kernel_ops", function()
     -- What is there, and cannot be followed, has no alternative.
     refused(fake, "not-found", "is NULL", { { op = "read", address = DIRECT + 0x100, struct = "struct task",
       field = "parent.pid|pid" } })
+  end)
+
+  it("finds the elements of an array without an end, and none of what has no size", function()
+    local fake = new()
+    fake:put(DIRECT + 4 + 12, "uint32_t", 33)
+    fake:put(DIRECT + 0x100 + 80, "uint64_t", DIRECT + 16)
+    local function stack(path)
+      return { op = "read", address = DIRECT + 0x100, struct = "struct task", field = path, type = "u32" }
+    end
+    assert.same({ 33, 33 }, batch(fake, {
+      { op = "read", address = DIRECT, struct = "struct flex", field = "items[3]" }, stack "stack[0]" }))
+    -- As far as anybody knows all of them would be the first.
+    refused(fake, "not-found", "void * has no [1]: nobody knows the size of void", { stack "stack[1]" })
+    refused(fake, "not-found", "nobody knows the size of struct elsewhere", { stack "inner[2]" })
   end)
 
   it("reads bit-fields, sets bits in them, and writes them while nothing else runs", function()

@@ -39,12 +39,18 @@ local function follow_pointer(at)
 end
 
 local function element(at, index)
-  if at.type.kind == "pointer" then
+  local owner = at.type
+  if owner.kind == "pointer" then
     follow_pointer(at)
-  elseif at.type.kind == "array" and index < at.type.count then
-    at.type = at.type:target()
+  elseif owner.kind == "array" and (index < owner.count or owner.count == 0) then
+    at.type = owner:target()
   else
-    errors.raise("not-found", ("%s has no [%d]"):format(at.type.name, index))
+    errors.raise("not-found", ("%s has no [%d]"):format(owner.name, index))
+  end
+  -- What void * points to has no second one: it would lie where the first one does.
+  if index > 0 and at.type.size == 0 then
+    errors.raise("not-found", ("%s has no [%d]: nobody knows the size of %s"):format(owner.name, index,
+      at.type.name))
   end
   at.bits = at.bits + index * at.type.size * 8
 end

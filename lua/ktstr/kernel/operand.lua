@@ -19,6 +19,7 @@ operand.ADDRESS, operand.PER_CPU, operand.TASK = 0, 1, 2
 local ADDRESS, PER_CPU, TASK = operand.ADDRESS, operand.PER_CPU, operand.TASK
 local STEPS_MAX = 16 -- OPS_STEPS_MAX
 local INDEX_MAX = 999999
+local ALTERNATIVES_MAX = 8 -- each that is not there is looked for among all members, and guests may ask, too
 
 local TYPES = {
   u8 = { size = 1 }, u16 = { size = 2 }, u32 = { size = 4 }, u64 = { size = 8 },
@@ -125,6 +126,8 @@ local function walk(type, field)
   local alternatives, optional = field_path.alternatives(field)
   if optional or #alternatives == 0 then
     parts_of ""
+  elseif #alternatives > ALTERNATIVES_MAX then
+    invalid("a field has at most %d alternatives, not %d", ALTERNATIVES_MAX, #alternatives)
   end
   local ways = {}
   for _, one in ipairs(alternatives) do
@@ -183,7 +186,7 @@ local SCALARS = { int = true, enum = true, pointer = true }
 local function natural(type)
   if type and SCALARS[type.kind] and type.size <= 8 then
     return { size = type.size, is_signed = type.is_signed }
-  elseif type then
+  elseif type and type.size > 0 then
     return { is_bytes = true, size = type.size }
   end
 end
@@ -246,7 +249,7 @@ local function byte_count(entry, own)
   end
   if not count or count == 0 then
     invalid("how many bytes is not said: length = 16")
-  elseif own and own.size > 0 and count > own.size then
+  elseif own and count > own.size then
     invalid("it has %d bytes, and not %d", own.size, count)
   end
   return count
