@@ -279,8 +279,9 @@ static struct error *choose_backend(struct watches *w, const struct watch_config
 	bool can = c->backend != WATCH_BY_PAGE && w->registers_work;
 
 	watch->debug_register = can ? find_register(w, c) : 0;
-	return c->backend != WATCH_BY_REGISTER || watch->debug_register ? NULL :
-									  no_registers(can, "leave the backend to ktstr, or run under scripts/with-kvm");
+	if (c->backend != WATCH_BY_REGISTER || watch->debug_register)
+		return NULL;
+	return no_registers(can, "leave the backend to ktstr, or run under scripts/with-kvm");
 }
 
 u64 watch_read(const struct watch *watch)

@@ -128,8 +128,15 @@ local function word(name, value)
   return raw
 end
 
+-- With or without a sign: what is compared has no more bytes.
+local function fits(raw, len)
+  local shift = 64 - 8 * len
+  local signed = bit.arshift(bit.lshift(ffi.cast("int64_t", raw), shift), shift)
+  return bit.rshift(bit.lshift(raw, shift), shift) == raw or ffi.cast("uint64_t", signed) == raw
+end
+
 -- when: "changed", { "==", 3 }, { op = "==", value = 3 }.
-local function condition_of(name, when)
+local function condition_of(name, when, len)
   if when == nil then
     return 0, 0ULL
   elseif type(when) == "string" then
@@ -143,7 +150,15 @@ local function condition_of(name, when)
     errors.refuse("invalid", ("vm:watch '%s': there is no condition '%s'"):format(name, tostring(op)),
       "there are: ==, ~=, <, <=, >, >=, & (has one of the bits), changed")
   end
-  return OPS[op], op == "changed" and 0ULL or word(name, value)
+  if op == "changed" then
+    return OPS[op], 0ULL
+  end
+  local raw = word(name, value)
+  if not fits(raw, len) then
+    errors.refuse("invalid", ("vm:watch '%s': %s does not fit into %d bytes, with which it is compared")
+      :format(name, tostring(value), len))
+  end
+  return OPS[op], raw
 end
 
 -- --- a watch ---
@@ -210,7 +225,7 @@ function watch.watch(vm, what, given, fn)
   if self.signed == nil then
     self.signed = of ~= nil and of.is_signed or false
   end
-  local op, value = condition_of(name, given.when)
+  local op, value = condition_of(name, given.when, self.len)
   return begin(self, "vm:watch", Words(at.value_, vm.k:phys(at), self.len, self.signed and 1 or 0,
     fn and 0 or 1, BACKENDS[given.backend] or 0, op, value, hold_ns(vm, given), given.rate or 0, 0, 0))
 end
@@ -265,26 +280,33 @@ function Watch:raced()
   return counts_of(self).raced
 end
 
---- Watches no longer: its function is not called any more. Harmless when repeated, and after the end.
+--- Watches no longer: its function is not called any more. Harmless when repeated, and after the end. Raises
+--- what functions raise that are called for what has been seen until now; it is cancelled all the same.
 function Watch:cancel()
   if self.cancelled then
     return
   end
   local vm = self.vm
+  local served, raised = true, nil
   if not vm.channel.ended and not vm.result then
-    vm:_serve_watches() -- what it has seen until now
+    served, raised = pcall(vm._serve_watches, vm)
+  end
+  if self.cancelled then -- by a function that was called
+    return
   end
   counts_of(self)
   self.cancelled = true
   vm.watching[self.id] = nil
-  if vm.channel.ended or vm.result then
-    return
+  if not vm.channel.ended and not vm.result then
+    local ok, e = pcall(freeze.patiently, vm, function()
+      vm.machine:unwatch(self.id)
+    end)
+    if not ok and not errors.is(e, "ended") then
+      error(e, 0)
+    end
   end
-  local ok, e = pcall(freeze.patiently, vm, function()
-    vm.machine:unwatch(self.id)
-  end)
-  if not ok and not errors.is(e, "ended") then
-    error(e, 0)
+  if not served then
+    error(raised, 0)
   end
 end
 

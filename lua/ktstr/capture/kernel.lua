@@ -5,6 +5,7 @@ local ffi = require "ffi"
 require "ktstr.kernel.c" -- declares the functions
 local errors = require "ktstr.errors"
 local kernel = require "ktstr.kernel"
+local lines = require "ktstr.kernel.lines"
 local percpu = require "ktstr.kernel.percpu"
 
 local C = ffi.C
@@ -23,8 +24,11 @@ function recorded.origin(k)
   if not k._percpu_known then
     percpu.measure(k)
   end
+  lines.prepare(k) -- by its build, which no record has
   return {
     image = k._image,
+    lines = k._lines or false,
+    no_lines = k._no_lines,
     topology = k._vm.topology,
     release = k._vm.release,
     area = { start = k._area.start + 0ULL, size = k._area.size + 0ULL },
@@ -49,6 +53,7 @@ local function new(view, origin, regs)
     end,
   }
   k._image = origin.image
+  k._lines, k._no_lines = origin.lines, origin.no_lines
   k._prepared = true
   return k
 end

@@ -27,6 +27,7 @@ local MANY = 20
 
 describe("a watch on a stock kernel", function()
   local guest, vm, k
+  local is_fast = false
 
   setup(function()
     guest = kernel_guest.boot { kernel = os.getenv "KTSTR_KERNEL" or "7.3", topology = "1n1l2c2t" }
@@ -124,9 +125,9 @@ describe("a watch on a stock kernel", function()
 
       it("loses none of four CPUs' writes", function()
         local w = vm:watch("panic_timeout", { len = 4, backend = backend })
-        local recorded = 0
-        local recording = vm:watch("panic_timeout", { len = 4, backend = backend }, function()
-          recorded = recorded + 1
+        local fires = {}
+        local recording = vm:watch("panic_timeout", { len = 4, backend = backend }, function(snap)
+          fires[#fires + 1] = snap.fire
         end)
         local script = "i=0; while [ $i -lt %d ]; do echo %d > /proc/sys/kernel/panic; i=$((i+1)); done"
         local writers = {}
@@ -137,11 +138,86 @@ describe("a watch on a stock kernel", function()
           assert.equals(0, writer:wait(120).status)
         end
         vm:ping()
-        assert.same({ 4 * WRITES, 4 * WRITES, 4 * WRITES }, { w:hits(), recording:hits(), recorded })
+        assert.same({ 4 * WRITES, 4 * WRITES, 4 * WRITES }, { w:hits(), recording:hits(), #fires })
+        -- CPU n writes n + 1. What raced, with registers alone, has no values to rely upon.
+        local by_cpu = { [0] = 0, 0, 0, 0 }
+        for i, fire in ipairs(fires) do
+          by_cpu[fire.cpu] = by_cpu[fire.cpu] + 1
+          assert.equals(i, fire.number)
+          if not fire.raced then
+            assert.equals(fire.cpu + 1, fire.new)
+            assert.equals(i > 1 and fires[i - 1].new or 0, fire.old)
+          end
+        end
+        assert.same({ [0] = WRITES, WRITES, WRITES, WRITES }, by_cpu)
+        assert.is_true(backend == "register" or recording:raced() == 0)
         w:cancel()
         recording:cancel()
         write("/proc/sys/kernel/panic", { 0 })
       end)
+
+      it("knows what the host has written between", function()
+        write("/proc/sys/kernel/panic", { 1 })
+        local fires = fires_of("panic_timeout", { backend = backend, len = 4 }, function()
+          write("/proc/sys/kernel/panic", { 2 })
+          vm:frozen(function()
+            k:write(k:symbol "panic_timeout", "\7\0\0\0")
+          end)
+          write("/proc/sys/kernel/panic", { 0 })
+        end)
+        assert.same({ "1 -> 2", "7 -> 0" }, changes(fires))
+      end)
+    end)
+  end
+
+  if #backends == 2 then
+    it("tells the same by either backend", function()
+      -- A sysctl, a counter and a pointer, written by one script: what writes found and left, where, by whom.
+      local function told_by(backend)
+        local told, list = {}, {}
+        local function watch(name, what, len)
+          list[#list + 1] = vm:watch(what, { backend = backend, len = len }, function(snap)
+            local fire = snap.fire
+            local old, new = tostring(fire.old), tostring(fire.new)
+            if name == "forks" then -- another number each time
+              old, new = "n", ("n + %s"):format(fire.new - fire.old)
+            end
+            told[#told + 1] = ("%s: %s -> %s by CPU %d at %s (%s), from %s"):format(name, old, new,
+              fire.cpu, fire.symbol, fire.task.comm, fire.backtrace[2].symbol)
+          end)
+          assert.equals(backend, list[#list].backend)
+        end
+        write("/proc/sys/kernel/panic", { 0 })
+        write("/proc/sys/net/ipv4/tcp_congestion_control", { "cubic" })
+        vm:ping()
+        watch("panic", "panic_timeout", 4)
+        watch("congestion", k:var("init_net", "struct net"):member_ "ipv4.tcp_congestion_control")
+        watch("forks", "total_forks", 8)
+        guest:sh [[
+          cd /proc/sys
+          for i in 3 3 0; do echo $i > kernel/panic; done
+          /bin/true
+          echo reno > net/ipv4/tcp_congestion_control; echo cubic > net/ipv4/tcp_congestion_control
+          for i in 7 0; do echo $i > kernel/panic; done]]
+        vm:ping()
+        for _, w in ipairs(list) do
+          w:cancel()
+        end
+        return told
+      end
+      local page, register = told_by "page", told_by "register"
+      -- The kernel's own threads fork when they like.
+      local function ours(told)
+        local kept = {}
+        for _, line in ipairs(told) do
+          if not line:match "^forks" or line:match "%(sh%)" then
+            kept[#kept + 1] = line
+          end
+        end
+        return kept
+      end
+      assert.is_true(#ours(page) >= 5 + 2 + 1)
+      assert.same(ours(page), ours(register))
     end)
   end
 
@@ -222,6 +298,54 @@ describe("a watch on a stock kernel", function()
     vm:ping()
   end)
 
+  it("is cancelled also when a function raises meanwhile", function()
+    local w = vm:watch("panic_timeout", { len = 4 }, function()
+      error({ "mine" }, 0)
+    end)
+    local program = vm:spawn { "sh", "-c", "echo 0 > /proc/sys/kernel/panic", cpus = "0" }
+    while w:hits() == 0 do
+      pcall(vm.ping, vm)
+    end
+    pcall(program.wait, program, 60)
+    pcall(w.cancel, w)
+    local hits = w:hits()
+    write("/proc/sys/kernel/panic", { 0 })
+    w:cancel()
+    assert.equals(hits, w:hits())
+  end)
+
+  it("says which of them writes faster than is recorded", function()
+    local recorded = 0
+    local w = vm:watch("panic_timeout", { len = 4, rate = 1 }, function()
+      recorded = recorded + 1
+    end)
+    write("/proc/sys/kernel/panic", { 1, 2, 3, 4, 5, 6, 7, 0 })
+    vm:ping()
+    assert.equals(8, w:hits())
+    assert.equals(8, recorded + w:dropped())
+    w:cancel()
+    is_fast = w:dropped() > 0 -- a slow guest need not be
+  end)
+
+  it("of a fourth function has no debug register, and says what to do", function()
+    local list = {}
+    for _, name in ipairs { "proc_dointvec", "proc_dointvec_minmax", "proc_dostring" } do
+      list[#list + 1] = vm:on_call(name)
+    end
+    local ok, e = pcall(vm.on_call, vm, "vfs_write")
+    assert.same({ false, "unsupported" }, { ok, e.code })
+    assert.matches("vm:on_call 'vfs_write': all 3 debug registers are in use", e.message, 1, true)
+    assert.matches("cancel a watch that has one", e.hint, 1, true)
+    list[1]:cancel()
+    list[1] = vm:on_call "vfs_write"
+    write("/proc/sys/kernel/panic", { 0 })
+    assert.is_true(list[1]:hits() > 0)
+    for _, w in ipairs(list) do
+      w:cancel()
+      w:cancel()
+    end
+  end)
+
   it("is refused with what is wrong, and the machine goes on", function()
     local function refused(code, text, ...)
       local ok, e = pcall(vm.watch, vm, ...)
@@ -237,6 +361,11 @@ describe("a watch on a stock kernel", function()
     refused("per-cpu", "'runqueues' is a per-CPU variable", "runqueues")
     refused("unmapped", "is not mapped", 12345678901, { len = 4 })
     refused("invalid", "there is no condition '=>'", "panic_timeout", { len = 4, when = { "=>", 1 } })
+    refused("invalid", "300 does not fit into 1 bytes", "panic_timeout", { len = 1, when = { "==", 300 } })
+    refused("invalid", "-129 does not fit into 1 bytes", "panic_timeout", { len = 1, when = { "==", -129 } })
+    refused("invalid", "there has to be a function", "panic_timeout", { len = 4, frozen = true })
+    refused("invalid", "'backend'", "panic_timeout", { len = 4, backend = "magic" })
+    refused("invalid", "unknown option 'wen'", "panic_timeout", { len = 4, wen = "changed" })
     refused("invalid", "compared with a whole number", "panic_timeout", { len = 4, when = { "==", "x" } })
     vm:ping()
   end)
@@ -244,8 +373,12 @@ describe("a watch on a stock kernel", function()
   it("knows what it has counted after the machine's end", function()
     local w = vm:watch("panic_timeout", { len = 4 })
     write("/proc/sys/kernel/panic", { 1, 2, 0 })
-    vm:shutdown()
+    local result = vm:shutdown()
     assert.equals(3, w:hits())
+    if is_fast then
+      assert.matches("the watch of panic_timeout fires more than 1 times a second",
+        table.concat(result.warnings, "\n"), 1, true)
+    end
     w:cancel()
     local ok, e = pcall(vm.watch, vm, "panic_timeout", { len = 4 })
     assert.same({ false, "ended" }, { ok, e.code })
