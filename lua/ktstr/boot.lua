@@ -165,7 +165,8 @@ local function prepare(given)
   options.check("ktstr.boot", given, boot.rules)
   local p, session = plan.of(given), start.session(given)
   if given.capture then
-    require("ktstr.capture.plan").check_image(session.capture, p.kernel.path, p.topology)
+    require("ktstr.capture.plan").check(session.capture, require("ktstr.kernel.image").open(p.kernel.path),
+      p.topology)
   end
   return p, session
 end

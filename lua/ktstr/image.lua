@@ -43,7 +43,11 @@ local function run(self, given)
   local session, files = errors.preparing(function()
     options.check("image:boot", given, rules())
     restore.check(self.handle, given)
-    return start.session(given), initramfs.files(given.files)
+    local session = start.session(given)
+    if session.capture then
+      restore.check_captures(self.handle, session.capture)
+    end
+    return session, initramfs.files(given.files)
   end)
   local vm = restore.restore(self.handle, session)
   start.finish(vm, function()
@@ -55,9 +59,9 @@ end
 --- Starts a machine that goes on where the saved one stood, as often as wanted, also at the same time: memory
 --- is shared until it is written. Its random numbers are its own, its clock is right, its timeout begins
 --- anew. Programs that ran in the saved machine run in this one, and nobody here has a handle on them.
---- Options as ktstr.boot. timeout, freeze_limit, console, vmlinux and files are this machine's own; any of
---- the others has to be what the saved machine has: raises "unsupported" with the difference otherwise, also
---- for another ktstr or another host's CPU. Raises "ended", "timeout".
+--- Options as ktstr.boot. timeout, freeze_limit, console, capture, vmlinux and files are this machine's own;
+--- any of the others has to be what the saved machine has: raises "unsupported" with the difference
+--- otherwise, also for another ktstr or another host's CPU. Raises "ended", "timeout".
 ---@param given ktstr.BootOptions|nil
 ---@return ktstr.VM
 function Image:boot(given)

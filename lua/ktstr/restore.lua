@@ -71,6 +71,21 @@ local function greet(self)
   self.channel:begin_first_moments(FIRST_MOMENTS_S)
 end
 
+-- What a restored machine's plan is.
+local function plan_of(image, script)
+  return { given = script.given, memory = script.memory, identity = image:identity() }
+end
+
+--- Raises what a capture plan names and the saved machine's kernel has not. Raises "not-found", "unsupported"
+--- where that kernel is not to be had any more, too.
+---@param image ktstr.core.image
+---@param capture ktstr.CapturePlan
+function restore.check_captures(image, capture)
+  local script = read_script(image)
+  local kernel = require("ktstr.kernel.image").of { plan = plan_of(image, script) }
+  require("ktstr.capture.plan").check(capture, kernel, plan.topology(script.given))
+end
+
 --- Starts a machine where the image's stood; returns when its agent is ready. Raises "format" and
 --- "unsupported" when it cannot be, "ended" and "timeout" when it fails.
 ---@param image ktstr.core.image
@@ -83,7 +98,7 @@ function restore.restore(image, session)
   end, {
     warm = true,
     topology = plan.topology(script.given),
-    plan = { given = script.given, memory = script.memory, identity = image:identity() },
+    plan = plan_of(image, script),
   }, function(self)
     self.channel:go_on(script.last_id, hex(random(RUN_ID_BYTES)))
   end)

@@ -2,6 +2,8 @@
 -- is.
 local errors = require "ktstr.errors"
 local known = require "ktstr.kernel.known"
+local memory = require "ktstr.kernel.memory"
+local object = require "ktstr.kernel.object"
 local percpu = require "ktstr.kernel.percpu"
 
 ---@class ktstr.Capture
@@ -78,23 +80,47 @@ end
 
 local SECTION = "%.[%w_%.]+$"
 
--- The programs' sections that have a global of that name: { map, value }.
+-- Whether what is at an object's place is in the record.
+local function is_recorded(object_)
+  local k = memory.kernel(object_)
+  return (memory.try(k.read, k, object_, 1))
+end
+
+-- The programs' sections that have a global of that name: { map, globals }; and those that were not recorded.
 local function program_globals(self, name)
-  local _, found = self.k, {}
+  local _, found, unread = self.k, {}, {}
   if not self._plan.has_maps then
-    return found
+    return found, unread
   end
-  for map in self:maps() do
-    if map.type == "array" and map.max_entries == 1 and map.name:find(SECTION) then
-      local ok, globals = pcall(map.globals, map)
-      if ok and globals:has_(name) then
-        found[#found + 1] = { map = map, value = globals[name] }
-      elseif not ok and not errors.is(globals) then
-        error(globals, 0)
+  local ok, e = memory.try(function()
+    for map in self:maps() do
+      if map.type == "array" and map.max_entries == 1 and map.name:find(SECTION) then
+        local ok, globals = memory.try(map.globals, map)
+        if not ok or not is_recorded(globals) then
+          unread[#unread + 1] = ("%s (%d)"):format(map.name, map.id)
+        elseif globals:has_(name) then
+          found[#found + 1] = { map = map, globals = globals }
+        end
       end
     end
+  end)
+  if not ok then
+    unread[#unread + 1] = ("other maps (%s)"):format(e.message)
   end
-  return found
+  return found, unread
+end
+
+-- What a program's global is; a type that is said has to be its own.
+local function program_value(self, one, name, type)
+  if type then
+    local set, _, member = one.map:types(), object.offset(one.globals:type_(), name)
+    local its = member.type.name
+    if (set:find(type) or self.k:_types():get(type)).name ~= its then
+      errors.raise("invalid", ("capture '%s': '%s' of %s is a %s, and not a %s"):format(self.tag, name,
+        one.map.name, its, type))
+    end
+  end
+  return one.globals[name]
 end
 
 -- Whether the kernel has a variable of that name, and its value.
@@ -112,7 +138,7 @@ local function kernel_variable(self, name, type)
   return { kernel = true, value = k:var(name, type) }
 end
 
-local function raise_unknown(self, name)
+local function raise_unknown(self, name, unread)
   local names = {}
   for _, parsed in ipairs(self._plan.paths) do
     if not names[parsed.root] then
@@ -121,8 +147,9 @@ local function raise_unknown(self, name)
     end
   end
   table.sort(names)
-  errors.raise("not-found", ("capture '%s': neither the kernel nor a BPF program has a variable '%s'"):format(
-    self.tag, name), "recorded are: " .. table.concat(names, ", "))
+  local rest = #unread > 0 and "; not recorded are the globals of " .. table.concat(unread, ", ") or ""
+  errors.raise("not-found", ("capture '%s': neither the kernel nor a BPF program has a variable '%s'%s")
+    :format(self.tag, tostring(name), rest), "recorded are: " .. table.concat(names, ", "))
 end
 
 --- A global variable: the kernel's, or a BPF program's. Raises "not-found", "unmapped" (it was not recorded),
@@ -131,7 +158,7 @@ end
 ---@param type string|nil where the kernel does not say it
 ---@return any
 function access:var(name, type)
-  local found = program_globals(self, name)
+  local found, unread = program_globals(self, name)
   if #found == 0 or self.k:_image_symbol(name) then
     local ours = kernel_variable(self, name, type)
     if ours then
@@ -139,7 +166,7 @@ function access:var(name, type)
     end
   end
   if #found == 0 then
-    raise_unknown(self, name)
+    raise_unknown(self, name, unread)
   elseif #found > 1 then
     local places, hint = {}, nil
     for i, one in ipairs(found) do
@@ -149,7 +176,11 @@ function access:var(name, type)
     errors.raise("ambiguous", ("capture '%s': '%s' is in %s"):format(self.tag, name,
       table.concat(places, ", ")), hint)
   end
-  return found[1].value
+  local one = found[1]
+  if one.kernel then
+    return one.value
+  end
+  return program_value(self, one, name, type)
 end
 
 -- --- by a path ---

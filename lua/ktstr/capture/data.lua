@@ -1,6 +1,5 @@
 -- A capture as plain tables: what is written as JSON and shown as text. docs/captures.md has its form.
 local ffi = require "ffi"
-local errors = require "ktstr.errors"
 local memory = require "ktstr.kernel.memory"
 local values = require "ktstr.capture.values"
 
@@ -8,8 +7,11 @@ local data = {}
 
 data.FORMAT, data.VERSION = "ktstr capture", 1
 
+-- A map's key or value: all of it was recorded, or none, which raises "unmapped".
 local function plain(value)
   if ffi.istype(memory.Object, value) then
+    local k = memory.kernel(value)
+    k:read(value, value:type_().size)
     return values.plain(value, value:type_())
   elseif type(value) == "table" then -- of a per-CPU map: by CPU
     local out = setmetatable({}, values.array)
@@ -21,14 +23,63 @@ local function plain(value)
   return value
 end
 
+-- What lies in an arena by its users' addresses.
+local function pages_of(map)
+  local list = setmetatable({}, values.array)
+  for address, bytes in map:pages() do
+    list[#list + 1] = { address = address, bytes = bytes }
+  end
+  return list
+end
+
+local function records_of(map)
+  local list = setmetatable({}, values.array)
+  for bytes in map:records() do
+    list[#list + 1] = bytes
+  end
+  return list
+end
+
+local function task_of(task)
+  if task == memory.kernel(task).null then
+    return nil -- it is being taken away
+  end
+  return { pid = task.pid, tgid = task.tgid, comm = task.comm }
+end
+
+local function address_of(owner)
+  return owner:address_()
+end
+
+local function map_of(map)
+  return { id = map.id, name = map.name }
+end
+
+local function program_of(prog)
+  return { id = prog.aux.id, name = prog.aux.name }
+end
+
+-- What stands for something else than itself.
+local KEYS = { task_storage = task_of, cgrp_storage = address_of, sk_storage = address_of,
+  inode_storage = address_of }
+local VALUES = { array_of_maps = map_of, hash_of_maps = map_of, prog_array = program_of }
+
 local function contents(map, out)
+  if map.type == "arena" then
+    out.pages = pages_of(map)
+    return
+  elseif map.type == "ringbuf" or map.type == "user_ringbuf" then
+    out.records = records_of(map)
+    return
+  end
   if map.type == "array" and map.max_entries == 1 and map.name:find "%." then
     out.globals = plain(map:globals())
     return
   end
   local entries = setmetatable({}, values.array)
+  local key_of, value_of = KEYS[map.type] or plain, VALUES[map.type] or plain
   for key, value in map:entries() do
-    entries[#entries + 1] = { key = plain(key), value = plain(value) }
+    entries[#entries + 1] = { key = key_of(key), value = value_of(value) }
   end
   out.entries = entries
 end
@@ -36,12 +87,9 @@ end
 local function map_data(map)
   local out = { id = map.id, name = map.name, type = map.type, key_size = map.key_size,
     value_size = map.value_size, max_entries = map.max_entries }
-  local ok, e = pcall(contents, map, out)
+  local ok, e = memory.try(contents, map, out)
   if not ok then
-    if not errors.is(e) or e.code == "interrupted" then
-      error(e, 0)
-    end
-    out.globals, out.entries = nil, nil
+    out.globals, out.entries, out.pages, out.records = nil, nil, nil, nil
     out.unreadable = e.message
   end
   return out
@@ -49,13 +97,13 @@ end
 
 local function maps_of(capture)
   local list = setmetatable({}, values.array)
-  local ok, e = pcall(function()
+  local ok, e = memory.try(function()
     for map in capture:maps() do
       list[#list + 1] = map_data(map)
     end
   end)
-  if not ok and (not errors.is(e) or e.code == "interrupted") then
-    error(e, 0)
+  if not ok then
+    list[#list + 1] = values.missing_because(e)
   end
   return list
 end

@@ -57,7 +57,8 @@ local TASK = {
 -- Of a struct scx_sched.
 local SCHEDULER = {
   "ops.name", "ops.flags|", "ops.timeout_ms|", "ops.dispatch_max_batch|", "ops.exit_dump_len|",
-  "exit_kind|", "exit_info.kind|", "exit_info.exit_code|", "exit_info.reason|", "warned_zero_slice|",
+  "exit_kind|", "exit_info.kind|", "exit_info.exit_code|", "exit_info.reason|", "exit_info.msg|",
+  "warned_zero_slice|",
   "watchdog_timeout|", "aborting|", "level|", "bypass_depth|", "dsq_hash",
   "pcpu[].event_stats|event_stats_cpu[]|", "pcpu[].bypass_dsq|",
 }

@@ -1,6 +1,7 @@
 -- Captures as JSON, and back. Numbers that no JSON reader keeps exact are { "$int": "18446744073709551615" },
--- addresses { "$address": "0xffff888003c2a000" }, bytes that are no UTF-8 { "$bytes": "ff00" }: no member of
--- a kernel's struct begins with '$'.
+-- addresses { "$address": "0xffff888003c2a000" }, bytes that are no UTF-8 { "$bytes": "ff00" }, and
+-- { "$missing": "why" } stands where the rest of a list was not recorded: no member of a kernel's struct
+-- begins with '$'.
 local ffi = require "ffi"
 local dkjson = require "dkjson"
 local unistd = require "posix.unistd"
@@ -145,6 +146,8 @@ local function decoded(value)
     return out
   elseif type(value["$int"]) == "string" then
     return json.integer(value["$int"])
+  elseif type(value["$missing"]) == "string" then
+    return setmetatable({ ["$missing"] = value["$missing"] }, values.missing)
   elseif type(value["$bytes"]) == "string" then
     return (value["$bytes"]:gsub("%x%x", function(digits)
       return string.char(tonumber(digits, 16))
@@ -198,6 +201,14 @@ local function each(list, check)
   return is_list(list)
 end
 
+local function is_string(value)
+  return type(value) == "string"
+end
+
+local function is_page(page)
+  return is_object(page) and address.is(page.address) and is_string(page.bytes)
+end
+
 -- What is wrong with the form of what was read; nil: nothing.
 local function defect(data)
   for name, kind in pairs { tag = "string", source = "string", elapsed_ms = "number", clock = "number",
@@ -219,9 +230,10 @@ local function defect(data)
   elseif data.values ~= nil and not is_object(data.values) then
     return "its 'values' are no object"
   elseif data.maps ~= nil and not each(data.maps, function(map)
-    return is_object(map) and type(map.id) == "number" and type(map.name) == "string"
+    return values.is_missing(map) or is_object(map) and type(map.id) == "number" and is_string(map.name)
       and type(map.type) == "string" and (map.entries == nil or each(map.entries, is_object))
-      and (map.globals == nil or is_object(map.globals))
+      and (map.globals == nil or is_object(map.globals)) and (map.pages == nil or each(map.pages, is_page))
+      and (map.records == nil or each(map.records, is_string))
   end) then
     return "its 'maps' are none"
   end

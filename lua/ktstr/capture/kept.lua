@@ -79,9 +79,15 @@ end
 
 Struct.__tostring, List.__tostring = show, show
 
+local function raise_missing(value, name)
+  errors.raise("unmapped", ("%s: what follows was not recorded: %s"):format(name, value["$missing"]))
+end
+
 function wrap(value, name)
   if type(value) ~= "table" then
     return value
+  elseif values.is_missing(value) then
+    raise_missing(value, name)
   end
   return make(value, name, getmetatable(value) == values.array and List or Struct)
 end
@@ -126,8 +132,12 @@ end
 ---@return fun(): table|nil
 function Kept:tasks()
   local tasks, i = self:_tasks(), 0
+  local count = table.maxn(tasks)
   return function()
-    i = i + 1
+    -- Of one that is null nothing was recorded but that it was there.
+    repeat
+      i = i + 1
+    until i > count or tasks[i] ~= nil
     local pid = type(tasks[i]) == "table" and tasks[i].pid or i
     return tasks[i] and wrap(tasks[i], ("tasks[%s]"):format(tostring(pid)))
   end
@@ -136,8 +146,11 @@ end
 ---@param pid integer
 ---@return table|nil
 function Kept:task(pid)
-  for _, task in ipairs(self:_tasks()) do
-    if type(task) == "table" and task.pid == pid then
+  local tasks = self:_tasks()
+  for i = 1, table.maxn(tasks) do
+    local task = tasks[i]
+    -- Behind the last one that is there: who knows whether it was.
+    if type(task) == "table" and (task.pid == pid or values.is_missing(task)) then
       return wrap(task, ("tasks[%d]"):format(pid))
     end
   end
@@ -147,9 +160,13 @@ end
 ---@return any
 function Kept:var(name)
   self:_check_data()
-  local found = {}
+  local found, unread = {}, {}
   for _, map in ipairs(self._data.maps or {}) do
-    if map.globals and map.globals[name] ~= nil then
+    if values.is_missing(map) then
+      unread[#unread + 1] = "other maps (" .. map["$missing"] .. ")"
+    elseif map.unreadable and map.type == "array" and map.max_entries == 1 then
+      unread[#unread + 1] = ("%s (%d)"):format(map.name, map.id)
+    elseif map.globals and map.globals[name] ~= nil then
       found[#found + 1] = { map.globals[name], ("%s (%d)"):format(map.name, map.id) }
     end
   end
@@ -158,7 +175,8 @@ function Kept:var(name)
     found[#found + 1] = { ours, "the kernel" }
   end
   if #found == 0 then
-    errors.raise("not-found", ("capture '%s' has no variable '%s'"):format(self.tag, tostring(name)),
+    errors.raise("not-found", ("capture '%s' has no variable '%s'%s"):format(self.tag, tostring(name),
+      #unread > 0 and "; not recorded are the globals of " .. table.concat(unread, ", ") or ""),
       "recorded are: " .. kept.names(self._data.values or {}))
   elseif #found > 1 then
     local places = {}
@@ -210,11 +228,46 @@ end
 ---@return fun(): any, any
 function Map:entries()
   check_readable(self)
-  local list, i = self._raw.entries or {}, 0
+  local list, i = self._raw.entries or self._raw.globals and { { key = 0, value = self._raw.globals } }, 0
+  if not list then
+    errors.raise("unsupported", ("%s has no entries"):format(tostring(self)),
+      (self._raw.records and "map:records()" or "map:pages()") .. " has what is in it")
+  end
   return function()
     i = i + 1
     if list[i] then
       return wrap(list[i].key, self.name), wrap(list[i].value, self.name)
+    end
+  end
+end
+
+--- What was in a ring buffer, as bytes.
+---@return fun(): string|nil
+function Map:records()
+  check_readable(self)
+  if not self._raw.records then
+    errors.raise("unsupported", ("%s is no ring buffer"):format(tostring(self)))
+  end
+  local i = 0
+  return function()
+    i = i + 1
+    return self._raw.records[i]
+  end
+end
+
+--- The pages of an arena. What lies in them nobody knows without the program's types.
+---@return fun(): ktstr.Address|nil, string
+function Map:pages()
+  check_readable(self)
+  if not self._raw.pages then
+    errors.raise("unsupported", ("%s is no arena"):format(tostring(self)))
+  end
+  local i = 0
+  return function()
+    i = i + 1
+    local page = self._raw.pages[i]
+    if page then
+      return page.address, page.bytes
     end
   end
 end
@@ -232,7 +285,7 @@ end
 local function new_map(raw)
   local self = { _raw = raw }
   for name, value in pairs(raw) do
-    if name ~= "globals" and name ~= "entries" then
+    if not Map[name] then
       self[name] = value
     end
   end
@@ -246,6 +299,9 @@ function Kept:maps()
   return function()
     i = i + 1
     local raw = (self._data.maps or {})[i]
+    if raw and values.is_missing(raw) then
+      raise_missing(raw, ("capture '%s': BPF maps"):format(self.tag))
+    end
     return raw and new_map(raw)
   end
 end
@@ -253,12 +309,21 @@ end
 ---@param name string|integer
 ---@return table
 function Kept:map(name)
+  self:_check_data()
+  if not self._data.maps then
+    errors.raise("not-found", ("capture '%s' has no BPF maps: its plan names none"):format(self.tag))
+  end
   local exact, ending, all = {}, {}, {}
-  for map in self:maps() do
-    all[#all + 1] = ("%s (%d)"):format(map.name, map.id)
-    if map.name == name or map.id == name then
+  for _, raw in ipairs(self._data.maps) do
+    local map = not values.is_missing(raw) and new_map(raw)
+    if map then
+      all[#all + 1] = ("%s (%d)"):format(map.name, map.id)
+    else
+      all[#all + 1] = "and what was not recorded: " .. raw["$missing"]
+    end
+    if map and (map.name == name or map.id == name) then
       exact[#exact + 1] = map
-    elseif type(name) == "string" and map.name:sub(-#name) == name then
+    elseif map and type(name) == "string" and map.name:sub(-#name) == name then
       ending[#ending + 1] = map
     end
   end
@@ -303,9 +368,12 @@ function Kept:get(path)
       key, after = path:match("^%[(%d+)%]()", at)
       key = tonumber(key)
     end
-    if not key or type(value) ~= "table" then
+    if not key then
       errors.raise("invalid", ("capture '%s': '%s' makes no sense from '%s' on"):format(self.tag, path,
         path:sub(at)))
+    elseif type(value) ~= "table" then
+      errors.raise("invalid", ("capture '%s': '%s': %s is a %s (%s), and no struct with a '%s'"):format(
+        self.tag, path, path:sub(1, at - 1), type(value), tostring(value), tostring(key)))
     end
     value, at = value[key], after
   end

@@ -242,12 +242,12 @@ local function add_contents(node, types, text)
 end
 
 -- Each entry of an idr.
-local function each_of(k, root, types, symbol, text)
+local function each_of(k, root, types, symbol, text, apart)
   local idr = types:get "struct idr"
   local at = root:go({ kind = "AT", a = k:_place(symbol) }, symbol.name)
   at:copy(0, idr.size)
   local op = path.xarray(types, idr:member("idr_rt").offset / 8, 0)
-  op.limit = MAPS_MAX
+  op.limit, op.apart = MAPS_MAX, apart
   return at:go(op, text)
 end
 
@@ -290,8 +290,10 @@ end
 function maps.add(k, root, names)
   local types, text = k:_types(), "BPF maps"
   local map = layout(types, MAP)
-  local each = each_of(k, root, types, k:_image_symbol "map_idr", text)
-  each:copy(0, map.size)
+  local idr = k:_image_symbol "map_idr"
+  each_of(k, root, types, idr, text):copy(0, map.size)
+  -- Where the record becomes full, it has them all the same, and which there are can be said.
+  local each = each_of(k, root, types, idr, text, "contents")
   if not names then
     add_contents(each, types, text)
   end

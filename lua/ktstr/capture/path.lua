@@ -6,16 +6,21 @@
 --   [] [3]            each CPU's or each element; one of them
 --   [struct x.member] each element of a list, tree or xarray of them, linked by that member
 --   tasks[]           each task
+local ffi = require "ffi"
 local errors = require "ktstr.errors"
 local field_path = require "ktstr.kernel.field_path"
 local known = require "ktstr.kernel.known"
 local object = require "ktstr.kernel.object"
 local percpu = require "ktstr.kernel.percpu"
+require "ktstr.kernel.c" -- declares what plans are made of
+
+local C = ffi.C
 
 local path = {}
 
 local WALK_LIMIT = 2 ^ 20 -- as walk.LIMIT
 local ELEMENTS_MAX = 2 ^ 16
+local MAY_BE_NULL = 8 -- enum plan_flags
 
 -- --- reading ---
 
@@ -317,6 +322,11 @@ local function finish(cursor)
     cursor:raise("unsupported", ("of %s nobody knows the size"):format(cursor.type.name))
   end
   cursor:copy(first, last - first)
+  -- Who asks for a string wants more than its address; NULL is a value like others.
+  if cursor.type.kind == "pointer" and cursor.type:target().is_char and not cursor.percpu then
+    cursor:go { kind = "FOLLOW", flags = MAY_BE_NULL, a = first }
+    cursor:go { kind = "STRING", limit = C.PLAN_STRING_MAX }
+  end
 end
 
 local STEP = {

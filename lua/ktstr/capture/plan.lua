@@ -176,13 +176,12 @@ end
 
 --- Raises what compile() would raise, before there is a machine.
 ---@param self ktstr.CapturePlan
----@param kernel string the image's path
+---@param image ktstr.KernelImage
 ---@param topology ktstr.Topology
-function plan.check_image(self, kernel, topology)
-  local image = require("ktstr.kernel.image").open(kernel)
+function plan.check(self, image, topology)
   if not image.types then
     errors.refuse("unsupported", ("the kernel %s was built without types, so no plan is possible"):format(
-      kernel), "build it with CONFIG_DEBUG_INFO_BTF")
+      image.path), "build it with CONFIG_DEBUG_INFO_BTF")
   end
   plan.compile(self, require("ktstr.capture.kernel").empty(image, topology))
 end

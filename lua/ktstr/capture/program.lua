@@ -37,12 +37,14 @@ local function key_of(op)
     parts[i + 1] = tostring(op[name] or 0)
   end
   parts[#parts + 1] = op.text
+  parts[#parts + 1] = op.apart
   return table.concat(parts, " ")
 end
 
 --- Where an operation leads: the node of what is to be done there.
 ---@param op { kind: string, flags: integer|nil, reg: integer|nil, reg2: integer|nil, limit: integer|nil,
----  a: any, b: any, c: any, text: string|nil } kind: "FOLLOW", of enum plan_kind; text: in place of c
+---  a: any, b: any, c: any, text: string|nil, apart: string|nil } kind: "FOLLOW", of enum plan_kind;
+---  text: in place of c; apart: it is done for itself, and not with others like it
 ---@param path string what it is, for people
 ---@return ktstr.PlanNode
 function Node:go(op, path)

@@ -37,7 +37,9 @@ local function inline(value)
     return scalar(value)
   end
   local out = {}
-  if is_list(value) then
+  if values.is_missing(value) then
+    return tostring(value)
+  elseif is_list(value) then
     for i = 1, table.maxn(value) do
       out[i] = value[i] == nil and "-" or inline(value[i])
     end
@@ -99,9 +101,12 @@ local COLUMNS = { "pid", "tgid", "comm", "cpu", "on_cpu", "on_rq", "__state", "p
   "static_prio" }
 
 local function add_tasks(out, tasks)
-  out[#out + 1] = ("tasks: %d"):format(#tasks)
-  for _, task in ipairs(tasks) do
-    local head, rest = {}, {}
+  local last = tasks[table.maxn(tasks)]
+  local missing = values.is_missing(last)
+  out[#out + 1] = ("tasks: %d%s"):format(table.maxn(tasks) - (missing and 1 or 0),
+    missing and " " .. tostring(last) or "")
+  for i = 1, table.maxn(tasks) - (missing and 1 or 0) do
+    local task, head, rest = tasks[i] or {}, {}, {}
     for _, name in ipairs(COLUMNS) do
       if task[name] ~= nil then
         head[#head + 1] = ("%s=%s"):format(name, scalar(task[name]))
@@ -120,6 +125,10 @@ end
 
 local function add_maps(out, maps)
   for _, map in ipairs(maps) do
+    if values.is_missing(map) then
+      out[#out + 1] = "BPF maps: " .. tostring(map)
+      return
+    end
     out[#out + 1] = ("BPF map %d '%s' (%s)%s"):format(map.id, map.name, map.type,
       map.unreadable and ": " .. map.unreadable or "")
     if map.globals then
@@ -127,6 +136,12 @@ local function add_maps(out, maps)
     end
     for _, entry in ipairs(map.entries or {}) do
       out[#out + 1] = ("  %s: %s"):format(inline(entry.key), inline(entry.value))
+    end
+    for i, bytes in ipairs(map.records or {}) do
+      out[#out + 1] = ("  record %d: %q"):format(i, bytes)
+    end
+    for _, page in ipairs(map.pages or {}) do
+      out[#out + 1] = ("  a page at %s"):format(tostring(page.address))
     end
   end
 end

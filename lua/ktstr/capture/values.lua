@@ -2,7 +2,6 @@
 -- table runqueues, one element a CPU, with a table cfs, in it curr. What was not there is absent; the notes
 -- say why.
 local ffi = require "ffi"
-local errors = require "ktstr.errors"
 local known = require "ktstr.kernel.known"
 local memory = require "ktstr.kernel.memory"
 local percpu = require "ktstr.kernel.percpu"
@@ -19,6 +18,23 @@ values.array = { __jsontype = "array" }
 ---@return table
 local function list()
   return setmetatable({}, values.array)
+end
+
+-- What stands in a list where the rest of it is missing.
+values.missing = { __tostring = function(self)
+  return ("<missing: %s>"):format(self["$missing"])
+end }
+
+---@param e ktstr.Error why
+---@return table
+function values.missing_because(e)
+  return setmetatable({ ["$missing"] = e.message }, values.missing)
+end
+
+---@param value any
+---@return boolean
+function values.is_missing(value)
+  return getmetatable(value) == values.missing
 end
 
 -- --- whole values ---
@@ -59,11 +75,24 @@ local function plain_array(value, type, depth)
       return value[i]
     end)
     if not ok then
+      out[i + 1] = values.missing_because(one)
       break
     end
-    out[#out + 1] = plain(one, element, depth + 1)
+    out[i + 1] = plain(one, element, depth + 1)
   end
   return out
+end
+
+-- Where its string was recorded, that; else where it leads.
+local function plain_pointer(value, type)
+  if type:target().is_char and value:address_() ~= memory.kernel(value).null then
+    local k = memory.kernel(value)
+    local ok, text = memory.try(k.string, k, value)
+    if ok then
+      return text
+    end
+  end
+  return value:address_()
 end
 
 --- A value of a type as numbers, strings, addresses and tables of these.
@@ -76,7 +105,7 @@ function plain(value, type, depth)
   if not ffi.istype(Object, value) then
     return value
   elseif type.kind == "pointer" then
-    return value:address_()
+    return plain_pointer(value, type)
   elseif depth >= DEPTH then
     return nil
   elseif MASKS[type.name] then
@@ -142,19 +171,21 @@ local function evaluate_members(k, node, value, type)
   return unless_empty(out)
 end
 
--- Each element of a walk that raises in its middle has been seen up to there.
-local function collect(k, node, type, next_one)
-  local out = list()
-  while true do
-    local ok, first, second = pcall(next_one)
-    if not ok and not errors.is(first) then
-      error(first, 0)
-    elseif not ok or first == nil then
-      return out
+-- Each element of a walk; one that raises in its middle has been seen up to there, and says so.
+local function collect(k, node, type, begin)
+  local out, count = list(), 0
+  local ok, e = memory.try(function()
+    for first, second in begin() do
+      -- An xarray's has an index, too.
+      local value = evaluate(k, node, ffi.istype(Object, first) and first or second, type)
+      count = count + 1
+      out[count] = value
     end
-    -- An xarray's has an index, too.
-    out[#out + 1] = evaluate(k, node, ffi.istype(Object, first) and first or second, type)
+  end)
+  if not ok then
+    out[count + 1] = values.missing_because(e)
   end
+  return out
 end
 
 local WALKS = {
@@ -166,8 +197,9 @@ local WALKS = {
 local function evaluate_walk(k, each, value, type)
   local method = WALKS[target_of(type).name]
   local element = k:_types():get(each.step.type)
-  local ok, next_one = memory.try(k[method], k, value, each.step.type, each.step.member)
-  return ok and collect(k, each.node, element, next_one) or list()
+  return collect(k, each.node, element, function()
+    return k[method](k, value, each.step.type, each.step.member)
+  end)
 end
 
 local function evaluate_each(k, each, value, type)
@@ -232,7 +264,9 @@ end
 
 local function evaluate_variable(k, node, name)
   if name == "tasks" and node.each then
-    return collect(k, node.each.node, k:_types():get "struct task_struct", k:tasks())
+    return collect(k, node.each.node, k:_types():get "struct task_struct", function()
+      return k:tasks()
+    end)
   end
   if percpu.is_symbol(k, k:_symbol(name, function(symbol)
     return percpu.is_symbol(k, symbol)

@@ -8,6 +8,7 @@ local walk = require "ktstr.kernel.walk"
 
 local bpf_map = {}
 
+local PAGE = 4096
 local GUARD_HALF = 32768 -- an arena begins so far into its area of addresses
 local ARENA_SIZE = 2 ^ 32
 local RECORD_HEADER = 8
@@ -274,7 +275,7 @@ function Map:entries()
     if self.type == "ringbuf" then
       hint = "map:records() has what is in a ring buffer"
     elseif self.type == "arena" then
-      hint = "map:arena(type, address) has what is at an address of an arena"
+      hint = "map:arena(type, address) has what is at an address of an arena, map:pages() its bytes"
     end
     self:_fail("has no entries that can be read", hint)
   end
@@ -356,19 +357,43 @@ function Map:_type(name)
   return types and types:find(name) or access.type(self.k, name)
 end
 
---- What lies at an address of an arena, as its program or its user names it.
----@param type string of the program's types, or the kernel's
----@param address integer|ktstr.Address the user's address; its lower 32 bits count
----@return ktstr.Object
-function Map:arena(type, address)
+-- Where the byte lies that users of an arena have at an address whose lower half is 0.
+function Map:_arena_start()
   if self.type ~= "arena" then
     self:_fail "is no arena"
   end
   local k = self.k
   local area = access.object(k, "struct vm_struct", access.word(access.memory(k),
     access.address(self.object) + access.offset(k, "struct bpf_arena", "kern_vm")))
-  local start = access.member_word(k, area, "addr") + GUARD_HALF
-  return access.maker(k, self:_type(type))(start + access.address(address) % ARENA_SIZE)
+  return access.member_word(k, area, "addr") + GUARD_HALF
+end
+
+--- The pages that an arena has, by its users' addresses: `for address, bytes in map:pages() do`.
+---@return fun(): ktstr.Address|nil, string
+function Map:pages()
+  local k, start = self.k, self:_arena_start()
+  local first = access.word(access.memory(k),
+    access.address(self.object) + access.offset(k, "struct bpf_arena", "user_vm_start"))
+  local from, offset, size = start + first % ARENA_SIZE, 0ULL, self.max_entries * PAGE + 0ULL
+  return function()
+    while offset < size do
+      local at, gap = offset, ffi.C.view_gap(k._view, from + offset)
+      if gap == 0 then
+        offset = offset + PAGE
+        return access.pointer(first + at), k:read(access.pointer(from + at), PAGE)
+      end
+      offset = gap < size - offset and (offset + gap + (PAGE - 1)) / PAGE * PAGE or size
+    end
+  end
+end
+
+--- What lies at an address of an arena, as its program or its user names it.
+---@param type string of the program's types, or the kernel's
+---@param address integer|ktstr.Address the user's address; its lower 32 bits count
+---@return ktstr.Object
+function Map:arena(type, address)
+  local start = self:_arena_start()
+  return access.maker(self.k, self:_type(type))(start + access.address(address) % ARENA_SIZE)
 end
 
 return bpf_map

@@ -56,10 +56,11 @@ end
 ---@param what string "the list of struct module.list"
 ---@param wrong string "the list leads back to here"
 ---@param code string|nil
-function walk.fail(state, what, wrong, code)
+---@param hint string|nil what to do, where that is known better
+function walk.fail(state, what, wrong, code, hint)
   errors.raise(code or "format", ("%s at %s: %s, at %s after %d steps"):format(what, walk.hex(state.start),
     wrong, walk.hex(state.at), tonumber(state.steps)),
-    "a running kernel changes while it is walked: look at a frozen machine")
+    hint or "a running kernel changes while it is walked: look at a frozen machine")
 end
 
 --- One step on, to `address`. Raises "format" when the walk leads to NULL, runs in a circle or never ends.
@@ -111,7 +112,7 @@ function walk.reading(state, what, f, a, b)
     return value
   end
   if errors.is(value) and ABOUT_MEMORY[value.code] then
-    walk.fail(state, what, value.message, value.code)
+    walk.fail(state, what, value.message, value.code, value.hint)
   end
   error(value, 0)
 end
