@@ -10,6 +10,7 @@ local u64, s64 = ffi.typeof "uint64_t", ffi.typeof "int64_t"
 local cast, istype = ffi.cast, ffi.istype
 local TWO_63, TWO_64 = 2 ^ 63, 2 ^ 64
 local MOST_NEGATIVE = 0x8000000000000000ULL -- -2^63, as its bits
+local LOWEST, HIGHEST = cast(s64, MOST_NEGATIVE), 0xffffffffffffffffULL
 
 --- A number, NaN included, or a 64-bit integer.
 ---@param value any
@@ -79,6 +80,18 @@ local function distance(greater, lesser)
   return not (is_split and d < to) and d or nil
 end
 
+local function is_beyond(value)
+  return type(value) == "number" and (value >= TWO_64 or value < -TWO_63)
+end
+
+-- Of a 64-bit integer and a number beyond them: by way of the last one on that side, which may be near.
+local function difference_beyond(a, b)
+  if b >= TWO_64 then
+    return tonumber(exact.difference(a, HIGHEST)) - 1 - (b - TWO_64)
+  end
+  return tonumber(exact.difference(a, LOWEST)) + (-TWO_63 - b)
+end
+
 --- a - b, signed: a Lua number where that is exact, else int64_t or uint64_t; what does not fit into those is
 --- the nearest double.
 ---@param a number|ffi.cdata*
@@ -86,7 +99,11 @@ end
 ---@return number|ffi.cdata*
 function exact.difference(a, b)
   local order = exact.order(a, b)
-  if (type(a) == "number" and type(b) == "number") or not order or not bits(a) or not bits(b) then
+  if order and type(a) ~= "number" and is_beyond(b) then
+    return difference_beyond(a, b)
+  elseif order and type(b) ~= "number" and is_beyond(a) then
+    return -difference_beyond(b, a)
+  elseif (type(a) == "number" and type(b) == "number") or not order or not bits(a) or not bits(b) then
     return tonumber(a) - tonumber(b)
   end
   local d = order >= 0 and distance(a, b) or order < 0 and distance(b, a)
