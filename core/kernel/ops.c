@@ -22,7 +22,7 @@ static const char *check_op(const struct op_batch *b, const struct op *o)
 		return "no such size";
 	if (o->op == KERNEL_OP_OR && (o->is_bytes || o->size != sizeof(u32)))
 		return "bits are set in 32 of them";
-	if (o->bits && (o->is_bytes || o->shift + o->bits > o->size * 8))
+	if (o->bits ? o->is_bytes || o->shift + o->bits > o->size * 8 : o->shift != 0)
 		return "a bit-field that is not in its word";
 	if (o->is_bytes && (o->data > b->data_size || o->size > b->data_size - o->data))
 		return "its bytes are not in the data";

@@ -465,6 +465,7 @@ static void a_batch_that_points_outside_of_itself_is_refused(void **state)
 		{ .op = KERNEL_OP_READ, .size = 4, .shift = 30, .bits = 3 },
 		{ .op = KERNEL_OP_READ, .size = 8, .shift = 255, .bits = 255 },
 		{ .op = KERNEL_OP_READ, .size = 8, .is_bytes = 1, .bits = 1 },
+		{ .op = KERNEL_OP_READ, .size = 8, .shift = 1 },
 		{ .op = KERNEL_OP_READ, .size = 8, .base = OP_BASE_TASK, .steps = 1 }, // per-CPU, and nothing is
 		{ .op = KERNEL_OP_READ, .size = 9, .is_bytes = 1 },
 		{ .op = KERNEL_OP_READ, .size = 8, .is_bytes = 1, .data = 1 },
