@@ -59,7 +59,7 @@ enum coordinator_event {
 	COORDINATOR_ENDED, /* the run is over and every frame was handed out */
 	COORDINATOR_WATCH, /* coordinator_take_fire() has something */
 	COORDINATOR_CONSOLE, /* new text on COM1; only after coordinator_wake_on_console() */
-	COORDINATOR_PLAN, /* only after coordinator_wake_on_plan(): a guest's capture waits for coordinator_set_plan() */
+	COORDINATOR_PLAN, /* only after coordinator_wake_on_plan(): a capture waits for coordinator_set_plan() */
 };
 
 /* Waits for the next one. ERROR_INTERRUPTED when a signal came. */
@@ -117,8 +117,8 @@ MUST_CHECK struct error *coordinator_set_phase(struct coordinator *c, const char
 /* Freezes, records, thaws. tag: 1 to WIRE_TAG_SIZE printable characters. Errors as coordinator_freeze(). */
 MUST_CHECK struct error *coordinator_capture(struct coordinator *c, const char *tag);
 /*
- * The early one of a dual capture: the guest's kernel seems to be about to fail. *taken: false where there has been one,
- * or the failure itself has been recorded. Errors as coordinator_capture().
+ * The early one of a dual capture: the guest's kernel seems to be about to fail. *taken: false where there has been
+ * one, or the failure itself has been recorded. Errors as coordinator_capture().
  */
 MUST_CHECK struct error *coordinator_capture_early(struct coordinator *c, bool *taken);
 struct capture_store *coordinator_captures(struct coordinator *c);
