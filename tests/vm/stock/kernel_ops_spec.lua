@@ -263,6 +263,29 @@ describe("a bit-field", function()
   end)
 end)
 
+describe("all bit-fields of a struct", function()
+  it("are what vm.k reads", function()
+    local compared = 0
+    vm:frozen(function(k)
+      local task = k:task(1)
+      for _, where in ipairs { { "struct task_struct", { task = 1 }, task },
+        { "struct signal_struct", { address = task.signal }, task.signal } } do
+        local type = k.types[where[1]]
+        for _, name in ipairs(type:member_names()) do
+          if type:member(name).bits > 0 then
+            local expected = where[3][name]
+            local entry = { op = "read", task = where[2].task, address = where[2].address, field = name }
+            expected = expected == true and 1 or expected == false and 0 or expected
+            assert.equals(expected, vm:kernel_ops({ entry })[1], name)
+            compared = compared + 1
+          end
+        end
+      end
+    end)
+    assert.is_true(compared >= 10)
+  end)
+end)
+
 describe("a per-CPU pointer on a task's path", function()
   it("leads to the CPU's own", function()
     local counters = "nsproxy.net_ns.mib.ip_statistics.mibs[1]"

@@ -4,6 +4,7 @@ local core = require "ktstr.core"
 local kernel = require "ktstr.kernel"
 local ops = require "ktstr.ops"
 local tiny_guest = require "tests.vm.tiny_guest"
+local watch_guest = require "tests.vm.watch_guest"
 
 local wire = core.wire
 local IMAGE = 0x1000000 -- where the guest's image is, which its view has from the start
@@ -105,6 +106,34 @@ describe("a batch", function()
       local values = run(machine, read_twice(counters))
       return values[2] > 2 ^ 40 and values[2] < 2 ^ 41 and values[3] > 2 ^ 40 and values[3] < 2 ^ 41
     end)
+  end)
+
+  it("sets a bit of a word in which four CPUs count, and no count is lost", function()
+    local COUNT = 2 ^ 16
+    local guest = watch_guest.start(finally, 4)
+    local machine, high = guest.machine, 2 ^ 31
+    know_tables(machine)
+    local list, seen, rounds = {}, {}, 0
+    for i = 1, 64 do
+      list[i] = op(OR, watch_guest.pages, 4, high)
+    end
+    -- Until both have been at it at the same time, which a busy host may put off.
+    repeat
+      rounds = rounds + 1
+      guest:begin("lock-inc", COUNT)
+      local is_done
+      repeat
+        for _, before in ipairs(run(machine, list)) do
+          seen[before % high] = true
+        end
+        is_done = guest:turn(0.001)
+      until is_done
+      local different = 0
+      for _ in pairs(seen) do
+        different = different + 1
+      end
+    until different > 100
+    assert.equals(high + 4 * COUNT * rounds, (run(machine, { op(READ, watch_guest.pages, 4) }))[1])
   end)
 
   it("ends with the first that fails, and what was done stays", function()
