@@ -1,9 +1,14 @@
 -- The default plan for each kernel in the cache: that it can be compiled, and what it has there.
+local declarations = require "ktstr.declarations"
+local errors = require "ktstr.errors"
 local image = require "ktstr.kernel.image"
 local kernels = require "ktstr.kernels"
+local ktstr = require "ktstr"
 local native = require "ktstr.capture.native"
 local plan = require "ktstr.capture.plan"
 local recorded = require "ktstr.capture.kernel"
+local status = require "ktstr.status"
+local test = require "ktstr.test"
 local topology = require "ktstr.topology"
 
 local cached = kernels.list()
@@ -80,6 +85,60 @@ describe("the default plan", function()
       local record = native.run(k, native.plan(compiled.bytes))
       assert.equals(0, record.segment_count)
       assert.equals(compiled.id, record.plan_id)
+    end)
+  end
+end)
+
+describe("a plan that a kernel does not fit", function()
+  local core, real = require "ktstr.core", nil
+
+  before_each(function()
+    real = core.machine
+    core.machine = function()
+      error("there is a machine")
+    end
+  end)
+
+  after_each(function()
+    core.machine = real
+  end)
+
+  local function refused(f, ...)
+    local ok, e = pcall(f, ...)
+    assert.is_false(ok)
+    assert(errors.is(e), tostring(e))
+    assert.is_true(e.cannot_run)
+    return e
+  end
+
+  for _, kernel in ipairs(cached) do
+    it("is refused before there is a machine of " .. kernel.release, function()
+      local function boot(...)
+        return refused(ktstr.boot, { kernel = kernel.release, capture = { ... }, warm = false })
+      end
+      local e = boot "runqueues[].cfs.no_such_field"
+      assert.equals("not-found", e.code)
+      assert.is_truthy(tostring(e):find(
+        "'runqueues[].cfs.no_such_field': struct cfs_rq has no member 'no_such_field'", 1, true), tostring(e))
+      assert.is_truthy(e.hint:find("struct cfs_rq has: ", 1, true))
+      assert.is_truthy(e.hint:find("tasks_timeline", 1, true))
+      e = boot "no_such_symbol.x"
+      assert.equals("not-found", e.code)
+      assert.is_truthy(tostring(e):find("the kernel has no symbol 'no_such_symbol'", 1, true), tostring(e))
+      e = boot("tasks[].comm", "runqueues[].nr_runing|runqueues[].nr_rnning")
+      assert.is_truthy(tostring(e):find("no member 'nr_rnning'", 1, true), tostring(e))
+    end)
+
+    it("makes a test one that cannot run, of " .. kernel.release, function()
+      local declared
+      declarations.set_sink(function(one)
+        declared = one
+      end)
+      ktstr.test("plan", { kernel = kernel.release, capture = ktstr.plan { "jiffies_64.x" } }, function() end)
+      local result = test.run(declared)
+      assert.equals("not-found", result.error.code)
+      assert.is_truthy(tostring(result.error):find("'jiffies_64.x'", 1, true), tostring(result.error))
+      assert.equals(status.CANNOT_RUN, status.of_test(result))
     end)
   end
 end)

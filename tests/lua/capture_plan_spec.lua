@@ -105,6 +105,50 @@ describe("a plan", function()
     assert.equals("runqueues[].nr_running", compiled.paths[1].text)
   end)
 
+  it("has the string that a char * at its end leads to", function()
+    local LABEL, AT = IMAGE + 0x2060, DIRECT + 0x3000
+    fake:put(LABEL, "uint64_t", AT)
+    fake:put(LABEL + 8, "uint64_t", 5)
+    fake:put(LABEL + 16, "uint64_t", AT + 0x100)
+    fake:put_string(AT, "what it is called\0")
+    fake:put_string(AT + 0x100, "another\0")
+    local live = fake.k:var("some_int", "struct label")
+    local expected = fake.k:string(live.text)
+    local k, one = record { "(struct label)some_int.text", "(struct label)some_int.id",
+      "(struct label)some_int.texts[]" }
+    local label = k:var("some_int", "struct label")
+    assert.equals("what it is called", expected)
+    assert.same({ expected, "another" }, { k:string(label.text), k:string(label.texts[0]) })
+    assert.equals(1, one.notes.size) -- its NUL: there are none
+    -- No more of it than that.
+    assert.equals("unmapped", raised(k.read, k, label.text, #expected + 2).code)
+  end)
+
+  it("has as much of a string as is read of a machine, and notes one that is longer", function()
+    local LABEL, AT = IMAGE + 0x2060, DIRECT + 0x3000
+    fake:put(LABEL, "uint64_t", AT)
+    fake:put_string(AT, ("x"):rep(5000) .. "\0")
+    local expected = fake.k:string(fake.k:var("some_int", "struct label").text)
+    local k, one = record { "(struct label)some_int.text" }
+    local text = k:var("some_int", "struct label").text
+    assert.equals(4096, #expected)
+    assert.equals(expected, k:string(text))
+    assert.equals("unmapped", raised(k.string, k, text, 4097).code)
+    says(ffi.string(one.notes.data), "large\t1\t0xffff888000003000\t(struct label)some_int.text\n")
+  end)
+
+  it("has a char * that is NULL, or leads nowhere, as such", function()
+    local LABEL = IMAGE + 0x2060
+    local k, one = record { "(struct label)some_int.text" }
+    assert.is_true(k:var("some_int", "struct label").text == k.null)
+    assert.equals(1, one.notes.size)
+    fake:put(LABEL, "uint64_t", 0x123456789000)
+    k, one = record { "(struct label)some_int.text" }
+    says(ffi.string(one.notes.data), "unmapped\t1\t0x123456789000\t(struct label)some_int.text\n")
+    local text = k:var("some_int", "struct label").text
+    assert.equals("unmapped", raised(k.string, k, text).code)
+  end)
+
   it("notes a pointer that is NULL, and goes on", function()
     fake:put(RQ + 8, "uint64_t", 0)
     fake:put(RQ + 0x10000 + 8, "uint64_t", 0x123456789000)

@@ -9,6 +9,7 @@ local ktstr = require "ktstr"
 local native = require "ktstr.capture.native"
 local plan = require "ktstr.capture.plan"
 local recorded = require "ktstr.capture.kernel"
+local schema = require "tests.lua.json_schema"
 
 local DIRECT, IMAGE = fake_kernel.DIRECT, fake_kernel.IMAGE
 local TASK = DIRECT + 0x1000
@@ -16,7 +17,7 @@ local RQ = DIRECT + 0x80000 + 0x20 -- of CPU 0; the next one's is 0x10000 furthe
 local ITEMS = { only = true, "runqueues[].nr_running", "runqueues[].curr.comm", "runqueues[].curr.pid",
   "runqueues[].curr.u64", "runqueues[].curr.s64", "runqueues[].curr.color", "runqueues[].curr.on",
   "runqueues[].curr.pairs", "runqueues[].curr.parent", "runqueues[].curr.bytes", "runqueues[].curr.where.a",
-  "jiffies_64" }
+  "jiffies_64", "(struct label)scx_root.text", "(struct label)scx_root.id" }
 
 local fake
 
@@ -40,6 +41,8 @@ before_each(function()
   fake = fake_kernel.new()
   fake:set_up_percpu()
   fake:put(IMAGE + 0x2000, "uint64_t", 0x20000000000001ULL) -- 2^53 + 1
+  fake:put(IMAGE + 0x2010, "uint64_t", DIRECT + 0x3000)
+  fake:put_string(DIRECT + 0x3000, "a label\0")
   for cpu = 0, 1 do
     local task = TASK + 0x100 * cpu
     fake:put(RQ + 0x10000 * cpu, "uint32_t", 3 + cpu)
@@ -99,7 +102,7 @@ describe("a capture", function()
     local snap = take()
     assert.equals(0x20000000000001ULL, snap:var "jiffies_64")
     says(raised(snap.var, snap, "jiffies_65"), "capture 'here'", "'jiffies_65'",
-      "recorded are: jiffies_64, runqueues")
+      "recorded are: jiffies_64, runqueues, scx_root")
     local e = raised(snap.var, snap, "some_int", "int")
     assert.equals("unmapped", e.code)
     says(e, "was not recorded")
@@ -182,8 +185,82 @@ describe("a capture without a record", function()
   end)
 end)
 
+-- A table's copy, with one change.
+local function changed(raw, change)
+  local copy = dkjson.decode(dkjson.encode(raw), 1, dkjson.null)
+  change(copy)
+  return dkjson.encode(copy)
+end
+
+describe("the schema", function()
+  if schema.missing() then
+    pending(schema.missing())
+  end
+
+  it("allows for what is written", function()
+    local placeholder = capture.new(raw_capture { missed = true, reason = "vCPU 1 did not stop", cpus = {} })
+    local bare = capture.new(raw_capture { reason = "the kernel was built without types" })
+    assert.same({ "", "", "" }, schema.all { take():json(), placeholder:json(), bare:json() })
+  end)
+
+  it("allows for nothing else", function()
+    local raw = dkjson.decode(take():json(), 1, dkjson.null)
+    raw.maps = { { id = 1, name = "m", type = "hash", key_size = 4, value_size = 4, max_entries = 1,
+      entries = { { key = 1, value = 2 } } } }
+    local changes = {}
+    local function add(change)
+      changes[#changes + 1] = change
+    end
+    for _, name in ipairs { "format", "version", "tag", "source", "elapsed_ms", "clock", "frozen_ms", "notes",
+      "cpus" } do
+      add(function(c) c[name] = nil end)
+      add(function(c) c[name] = { wrong = true } end)
+    end
+    for _, name in ipairs { "id", "name", "type", "key_size", "value_size", "max_entries", "entries" } do
+      add(function(c) c.maps[1][name] = nil end)
+      add(function(c) c.maps[1][name] = { wrong = true } end)
+    end
+    add(function(c) c.something = 1 end)
+    add(function(c) c.version = 2 end)
+    add(function(c) c.source = "nobody" end)
+    add(function(c) c.reason = "it has data" end)
+    add(function(c) c.values = 5 end)
+    add(function(c) c.values["no name"] = 1 end)
+    add(function(c) c.values["$other"] = 1 end)
+    for _, bad in ipairs { { ["$int"] = 5 }, { ["$int"] = "x" }, { ["$int"] = "5", more = 1 },
+      { ["$address"] = "0x12" }, { ["$address"] = 5 }, { ["$bytes"] = "0" }, { ["$bytes"] = "zz" },
+      { ["$missing"] = "in no list" }, { ["$what"] = 1 } } do
+      add(function(c) c.values.jiffies_64 = bad end)
+    end
+    add(function(c) c.values.list = { 1, { ["$missing"] = 5 } } end)
+    add(function(c) c.cpus[1].regs = nil end)
+    add(function(c) c.cpus[1].rax = 1 end)
+    add(function(c) c.notes[1].what = "whatever" end)
+    add(function(c) c.notes[1].count = 0 end)
+    add(function(c) c.notes[1].address = 5 end)
+    add(function(c) c.notes[1].text = nil end)
+    add(function(c) c.maps[1].globals = { a = 1 } end) -- beside its entries
+    add(function(c) c.maps[1].more = 1 end)
+    add(function(c) c.maps[1].entries[1].index = 1 end)
+    add(function(c) c.maps[1].entries, c.maps[1].records = nil, { 5 } end)
+    add(function(c) c.maps[1].entries, c.maps[1].pages = nil, { { bytes = "x" } } end)
+    add(function(c) c.maps[2] = { ["$missing"] = "why", id = 5 } end)
+
+    local texts = { changed(raw, function() end),
+      changed(raw, function(c) c.values.list = { 1, { ["$missing"] = "why" } } end),
+      changed(raw, function(c) c.maps[2] = { ["$missing"] = "why" } end) }
+    local good = #texts
+    for _, change in ipairs(changes) do
+      texts[#texts + 1] = changed(raw, change)
+    end
+    for i, wrong in ipairs(schema.all(texts)) do
+      assert.equals(i <= good, wrong == "", ("text %d: %s\n%s"):format(i, wrong, i > good and texts[i] or ""))
+    end
+  end)
+end)
+
 describe("a capture as JSON", function()
-  it("is what the schema says", function()
+  it("has each kind of value as the schema says", function()
     local raw = dkjson.decode(take():json())
     assert.same({ "ktstr capture", 1, "here", "main", 1500, 2.25, 1.25 },
       { raw.format, raw.version, raw.tag, raw.source, raw.elapsed_ms, raw.clock, raw.frozen_ms })
@@ -197,6 +274,7 @@ describe("a capture as JSON", function()
     assert.same({ 0, 1, 2, 255, 0, 0, 0, 0 }, { unpack(task.bytes) })
     assert.equals(9007199, task.pairs[1].a)
     assert.is_nil(task.where)
+    assert.equals("a label", raw.values.scx_root.text)
     assert.equals("null", raw.notes[1].what)
     assert.equals(2, #raw.cpus)
   end)
@@ -218,6 +296,10 @@ describe("a capture as JSON", function()
       return kept:cpu(0).rq.curr.cmom
     end), "cpus[0].rq.curr has no 'cmom'", "it has: ", "comm")
     says(raised(kept.var, kept, "jiffies_65"), "has no variable 'jiffies_65'", "jiffies_64, runqueues")
+    assert.equals("a label", kept:get "scx_root.text")
+    assert.equals("a label", snap.k:string(snap.k:var("scx_root", "struct label").text))
+    says(raised(kept.get, kept, "cpus[0].rq.nr_running.x"),
+      "cpus[0].rq.nr_running is a number (3), and no struct with a 'x'")
     says(raised(kept.cpu, kept, 2), "there is no CPU 2")
     says(raised(function()
       return kept:cpu(0).rq.curr.pairs[2]
@@ -230,7 +312,6 @@ describe("a capture as JSON", function()
     local directory = os.tmpname() .. ".d"
     files.make_directory(directory)
     finally(function()
-      os.execute(("umount %s/full 2>/dev/null"):format(directory))
       files.remove(directory)
     end)
     local snap, path = take(), directory .. "/snap.json"
@@ -240,20 +321,28 @@ describe("a capture as JSON", function()
     local e = raised(snap.json, snap, "/dev/full")
     assert.equals("os", e.code)
     says(e, "cannot write the capture to /dev/full: ", "No space left on device")
-    -- A disk that is full, where one can be made: what was there before is still there.
-    files.make_directory(directory .. "/full")
-    local full = directory .. "/full/snap.json"
-    if os.execute(("mount -t tmpfs -o size=16k none %s/full 2>/dev/null"):format(directory)) == 0 then
-      files.write(full, "old")
-      files.write(directory .. "/full/more", ("x"):rep(12000))
-      says(raised(snap.json, snap, full), "No space left on device")
-      assert.equals("old", files.read(full))
-      local list = files.list(directory .. "/full")
-      table.sort(list)
-      assert.same({ "more", "snap.json" }, list)
-    end
     assert.equals("os", raised(snap.json, snap, directory .. "/no/such.json").code)
     assert.equals("invalid", raised(snap.json, snap, 5).code)
+  end)
+
+  it("leaves what was there on a disk that is full, and nothing half-written", function()
+    local directory = os.tmpname() .. ".d"
+    files.make_directory(directory)
+    finally(function()
+      os.execute(("umount %s 2>/dev/null"):format(directory))
+      files.remove(directory)
+    end)
+    if os.execute(("mount -t tmpfs -o size=16k none %s 2>/dev/null"):format(directory)) ~= 0 then
+      pending "needs to mount a file system: be root"
+    end
+    local snap, path = take(), directory .. "/snap.json"
+    files.write(path, "old")
+    files.write(directory .. "/more", ("x"):rep(12000))
+    says(raised(snap.json, snap, path), "No space left on device")
+    assert.equals("old", files.read(path))
+    local list = files.list(directory)
+    table.sort(list)
+    assert.same({ "more", "snap.json" }, list)
   end)
 
   it("that is none is refused", function()

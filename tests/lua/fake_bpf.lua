@@ -40,14 +40,17 @@ Fake.__index = Fake
 
 --- A kernel, frozen, with per-CPU memory and no map yet.
 ---@param path string of a vmlinux or bzImage
-function fake_bpf.new(path)
+---@param symbols string[]|nil whose memory is needed, too
+function fake_bpf.new(path, symbols)
   local its = image.open(path)
   local self = setmetatable({ image = its, types = its.types, at = DIRECT + 0x1000, maps = {}, pointers = 0,
     direct = ffi.new("uint8_t[?]", DIRECT_SIZE), view = ffi.new "struct view" }, Fake)
   local base, last = -1ULL, 0ULL
-  for _, name in ipairs(IMAGE_DATA) do
-    local place = its.symbols:find(name)[1].address
-    base, last = place < base and place or base, place > last and place or last
+  for _, names in ipairs { IMAGE_DATA, symbols or {} } do
+    for _, name in ipairs(names) do
+      local place = its.symbols:find(name)[1].address
+      base, last = place < base and place or base, place > last and place or last
+    end
   end
   self.base, self.size = base, tonumber(last - base) + BEHIND
   self.data = ffi.new("uint8_t[?]", self.size)

@@ -86,6 +86,8 @@ local function make_types()
   b:enum64("slice", { { "SLICE_DEFAULT", 20000000, 0 }, { "SLICE_ENDLESS", 0xffffffff, 0xffffffff } })
   b:struct("twin", 4, { { "left", t.u32, 0 } })
   b:struct("twin", 8, { { "right", t.u64, 0 } })
+  b:struct("label", 24, { { "text", b:pointer(b:const(t.char)), 0 }, { "id", t.u64, 64 },
+    { "texts", b:array(b:pointer(t.char), 1), 128 } })
   b:struct("rq", 16, { { "nr_running", t.u32, 0 }, { "curr", task_pointer, 64 } })
   b:variable("runqueues", b.count, 16)
   local set = types.from_blob(b:blob())

@@ -6,6 +6,7 @@ require "ktstr.kernel.c" -- declares the functions
 local errors = require "ktstr.errors"
 local kernel = require "ktstr.kernel"
 local lines = require "ktstr.kernel.lines"
+local memory = require "ktstr.kernel.memory"
 local percpu = require "ktstr.kernel.percpu"
 
 local C = ffi.C
@@ -58,15 +59,21 @@ local function new(view, origin, regs)
   return k
 end
 
--- One pid to its task; k:task() of a machine goes by a table of the kernel's that is not recorded.
+-- One pid to its task; k:task() of a machine goes by a table of the kernel's that is not recorded. Where the
+-- record was cut short, of a task that is not there nobody knows whether it was.
 local function task_by_pid(k, pid)
   local by_pid = k._by_pid
   if not by_pid then
     by_pid = {}
-    for task in k:tasks() do
-      by_pid[task.pid] = task
-    end
-    k._by_pid = by_pid
+    local ok, e = memory.try(function()
+      for task in k:tasks() do
+        by_pid[task.pid] = task
+      end
+    end)
+    k._by_pid, k._by_pid_error = by_pid, not ok and e or nil
+  end
+  if not by_pid[pid] and k._by_pid_error then
+    error(k._by_pid_error, 0)
   end
   return by_pid[pid]
 end
