@@ -33,7 +33,8 @@ struct capture {
 	enum freeze_source source;
 	u64 elapsed_ns; /* since the start, freezes taken out */
 	u64 clock_ns; /* the guest's kvmclock */
-	u64 workload_ns; /* since the workload's start, freezes and its pauses taken out; or CAPTURE_NO_WORKLOAD */
+	/* Since the workload's start, freezes and its pauses taken out; or CAPTURE_NO_WORKLOAD: none is going on. */
+	u64 workload_ns;
 	u32 epoch; /* another one once the machine was taken back: nothing is to be compared across */
 	char phase[WIRE_TAG_SIZE + 1]; /* of the script's scenario; "" */
 	u32 times; /* this name was used, this one included */

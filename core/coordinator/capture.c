@@ -49,11 +49,14 @@ void captures_drop(struct shot *shot)
 	*shot = (struct shot){ 0 };
 }
 
-/* When in the run that was. */
+/* When in the run that was. Of a workload that is over the time stands still: only what it lacks has one. */
 static void note_moment(const struct coordinator *c, struct capture *capture, u64 now_ns)
 {
+	bool is_over = c->periodic && periodic_is_over(c->periodic);
+
 	capture->elapsed_ns = now_ns - c->started_ns - c->frozen_total_ns;
-	capture->workload_ns = periodic_workload_ns(c);
+	if (!is_over || capture->missed)
+		capture->workload_ns = periodic_workload_ns(c);
 	capture->epoch = c->epoch;
 	memcpy(capture->phase, c->phase, sizeof(capture->phase));
 }

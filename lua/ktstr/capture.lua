@@ -7,7 +7,7 @@ local registers = require "ktstr.registers"
 ---@field source string "main", "guest", "periodic", "watch", "kernel-op" or "failure": who asked for it
 ---@field elapsed_ms number since the machine's start, without the time that it was frozen
 ---@field workload_ms number|nil since the workload's start, without freezes and its pauses; nil: none has
----  started (vm:periodic)
+---  started, or its captures on a clock are over (vm:periodic)
 ---@field phase string|nil of the scenario, as vm:phase() has said
 ---@field epoch integer|nil another one once the machine was taken back (vm:rewind)
 ---@field clock number the guest's kvmclock, seconds

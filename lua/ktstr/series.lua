@@ -349,7 +349,7 @@ end
 ---  value: nil and a reason where there is none; not for a list that has its values itself
 ---@param given string|{ name: string|nil, source: string|nil, time: string|nil }|nil name: for findings.
 ---  source: only captures of that one ("periodic"). time: "machine", since its start without freezes; or
----  "workload", since that one's start, its pauses taken out, too: captures from before it are left out
+---  "workload", since that one's start, its pauses taken out, too: captures without it are left out
 ---@return ktstr.Series
 function series.new(source, field, given)
   if type(source) ~= "table" or series.is(source) then
@@ -360,14 +360,14 @@ function series.new(source, field, given)
       options.show(field)))
   end
   given = options.check("ktstr.series", type(given) == "string" and { name = given } or given, RULES)
-  local read, samples, others, early = reader(field), {}, 0, 0
+  local read, samples, others, timeless = reader(field), {}, 0, 0
   for i, entry in ipairs(source) do
     local sample = (not given.source or type(entry) ~= "table" or entry.source == given.source)
       and sample_of(entry, i, read)
     if not sample then
       others = others + 1
     elseif given.time == "workload" and not sample.workload then
-      early = early + 1
+      timeless = timeless + 1
     else
       samples[#samples + 1] = sample
     end
@@ -376,8 +376,8 @@ function series.new(source, field, given)
   if others > 0 then
     left_out[1] = ("%d of %d are not of the source '%s'"):format(others, #source, given.source)
   end
-  if early > 0 then
-    table.insert(left_out, ("%d of %d are from before the workload"):format(early, #source))
+  if timeless > 0 then
+    table.insert(left_out, ("%d of %d have no time of a workload"):format(timeless, #source))
   end
   local name = given.name or type(field) == "string" and field or "value"
   local made = series.of_samples(name, samples, left_out[1] and table.concat(left_out, "; "))

@@ -286,7 +286,7 @@ describe("the workload's time", function()
     assert.is_true((s:rate_within(10, 10)))
     assert.is_false((series.new(list, nil, { time = "machine" }):rate_within(10, 10)))
     local _, finding = series.new({ list[1], list[2] }, nil, { time = "workload" }):nondecreasing()
-    assert.matches("1 of 2 are from before the workload", tostring(finding))
+    assert.matches("1 of 2 have no time of a workload", tostring(finding))
   end)
 
   it("is that of one workload", function()

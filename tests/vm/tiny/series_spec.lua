@@ -148,9 +148,15 @@ describe("a series of a script's captures", function()
     machine:periodic "resume"
     take(machine, "fifth")
     local whole = host.now() - started
+    -- What comes after its end is of no workload: its time stands still, and the guest's does not.
+    machine:periodic "finish"
+    take(machine, "late", "later")
     local by_machine = counted(machine)
     local by_workload = counted(machine, { name = "counter 0", time = "workload" })
-    assert.same({ 6, 5 }, { #by_machine, #by_workload })
+    assert.same({ 8, 5, 1 }, { #by_machine, #by_workload, by_workload.missing })
+    assert.equals("periodic_000", by_workload.gaps[1].tag)
+    local _, empty = counted(machine, { source = "main", time = "workload" }):since(1e6):nondecreasing()
+    assert.equals("inconclusive", empty.status)
     -- That it stood still is in neither; whatever the host does meanwhile.
     assert.is_true(by_machine[3].elapsed - by_machine[2].elapsed <= whole - (thawed - frozen))
     assert.is_true(by_machine[6].elapsed - by_machine[2].elapsed <= whole - (thawed - frozen))
