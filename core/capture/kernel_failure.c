@@ -3,22 +3,35 @@
 
 #include <string.h>
 
-/* What the kernel says in each case; where there are two, both of them in one line. */
+/* What the kernel says in each case, 6.1 to 7.3; where there are two texts, both of them in one line, in order. */
 static const struct {
 	enum kernel_failure failure;
-	const char *text, *also;
+	const char *text, *then;
 } signs[] = {
 	{ KERNEL_PANIC, "Kernel panic - not syncing", NULL },
-	{ KERNEL_OOPS, "Oops: ", NULL },
+	{ KERNEL_OOPS, "BUG: kernel NULL pointer dereference, address: ", NULL },
+	{ KERNEL_OOPS, "BUG: unable to handle page fault for address: ", NULL },
 	{ KERNEL_OOPS, "kernel BUG at ", NULL },
+	{ KERNEL_OOPS, "Oops: ", NULL },
+	// Before 6.10 "Oops: " is only in front of page faults.
+	{ KERNEL_OOPS, "general protection fault", " [#" },
+	{ KERNEL_OOPS, ": 0000 [#", NULL },
 	{ KERNEL_SOFT_LOCKUP, "BUG: soft lockup - ", NULL },
 	{ KERNEL_HUNG_TASK, "INFO: task ", " blocked for more than " },
+	{ KERNEL_HUNG_TASK, "INFO: task ", " blocked in I/O wait for more than " },
 };
+
+static bool has(const char *line, const char *text, const char *then)
+{
+	const char *found = strstr(line, text);
+
+	return found && (!then || strstr(found + strlen(text), then));
+}
 
 static enum kernel_failure sign_of(const char *line)
 {
-	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
-		if (strstr(line, signs[i].text) && (!signs[i].also || strstr(line, signs[i].also)))
+	for (size_t i = 0; i < ARRAY_SIZE(signs); i++)
+		if (has(line, signs[i].text, signs[i].then))
 			return signs[i].failure;
 	return KERNEL_FINE;
 }

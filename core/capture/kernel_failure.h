@@ -2,7 +2,8 @@
 /*
  * The first failure that a kernel tells of on its console: a panic, an oops, a soft lockup, a hung task.
  * Depends on base/types.h. The text comes in pieces of any size; a line counts when it is complete.
- * A guest writes that text: nothing in it does harm, and a line that only mentions such a thing counts as well.
+ * A guest writes that text: nothing in it does harm, and a line that only mentions such a thing counts as well. Who
+ * wrote it is for others to find out (coordinator/failure.c).
  */
 #ifndef CAPTURE_KERNEL_FAILURE_H
 #define CAPTURE_KERNEL_FAILURE_H

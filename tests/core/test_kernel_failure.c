@@ -61,6 +61,22 @@ static void each_kind_of_failure_is_found_with_its_line(void **state)
 	   "INFO: task dd:77 blocked for more than 120 seconds.");
 }
 
+static void each_kernels_words_are_known(void **state)
+{
+	// 7.2 and later
+	is("INFO: task dd:77 blocked in I/O wait for more than 120 seconds.\n", KERNEL_HUNG_TASK,
+	   "INFO: task dd:77 blocked in I/O wait for more than 120 seconds.");
+	// until 6.9
+	is("general protection fault, probably for non-canonical address 0xdead: 0000 [#1] PREEMPT\n", KERNEL_OOPS,
+	   "general protection fault, probably for non-canonical address 0xdead: 0000 [#1] PREEMPT");
+	is("divide error: 0000 [#1] PREEMPT SMP\n", KERNEL_OOPS, "divide error: 0000 [#1] PREEMPT SMP");
+	// what comes before the oops itself says more
+	is("BUG: kernel NULL pointer dereference, address: 0000000000000010\nOops: 0000 [#1]\n", KERNEL_OOPS,
+	   "BUG: kernel NULL pointer dereference, address: 0000000000000010");
+	is("BUG: unable to handle page fault for address: ffffc90000000000\n", KERNEL_OOPS,
+	   "BUG: unable to handle page fault for address: ffffc90000000000");
+}
+
 static void the_first_one_counts(void **state)
 {
 	is("Oops: 0000 [#1]\nKernel panic - not syncing: Fatal exception\n", KERNEL_OOPS, "Oops: 0000 [#1]");
@@ -71,6 +87,10 @@ static void other_text_is_fine(void **state)
 	is("", KERNEL_FINE, NULL);
 	is("INFO: task dd:77 is happy\n blocked for more than enough\n", KERNEL_FINE, NULL);
 	is("Kernel panic -\nnot syncing\n", KERNEL_FINE, NULL);
+	// of a program, which the kernel has ended
+	is("traps: dd[77] general protection fault ip:401000 sp:7ffe0000 error:0 in dd[401000+1000]\n", KERNEL_FINE,
+	   NULL);
+	is(" for more than 120 seconds. INFO: task dd:77 blocked\n", KERNEL_FINE, NULL);
 }
 
 static void an_unfinished_line_does_not_count_yet(void **state)
@@ -102,6 +122,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_kind_of_failure_is_found_with_its_line),
+		cmocka_unit_test(each_kernels_words_are_known),
 		cmocka_unit_test(the_first_one_counts),
 		cmocka_unit_test(other_text_is_fine),
 		cmocka_unit_test(an_unfinished_line_does_not_count_yet),
