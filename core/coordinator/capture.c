@@ -232,6 +232,7 @@ void captures_take_request(struct coordinator *c, const void *payload, size_t si
 struct new_plan {
 	struct plan *plan;
 	const struct view *view;
+	const struct printk_layout *log;
 	const char *reason;
 };
 
@@ -248,6 +249,7 @@ static struct error *set_plan(struct coordinator *c, void *arg)
 	p->view.frozen = 0;
 	p->view.expirations_now = NULL;
 	p->expected = 0;
+	p->log = new->log ? *new->log : (struct printk_layout){ 0 };
 	snprintf(p->reason, sizeof(p->reason), "%s", new->reason ? new->reason : "");
 	p->settled = true;
 	loop_cancel_timer(&c->loop, &p->timer);
@@ -262,9 +264,9 @@ static void post_call(void *ctx)
 }
 
 struct error *coordinator_set_plan(struct coordinator *c, struct plan *plan, const struct view *view,
-				   const char *reason)
+				   const struct printk_layout *log, const char *reason)
 {
-	struct new_plan new = { plan, view, reason };
+	struct new_plan new = { plan, view, log, reason };
 	const struct call call = { .kind = CALL_PLAN, .look = set_plan, .arg = &new };
 
 	if (plan && plan_cpus(plan) != machine_cpus(c->machine))
@@ -313,7 +315,8 @@ static bool plan_is_settled(struct coordinator *c)
 {
 	struct planning *p = &c->planning;
 
-	if (p->settled || !__atomic_load_n(&p->asks, __ATOMIC_ACQUIRE) || machine_has_stop(c->machine))
+	if (p->settled || !__atomic_load_n(&p->asks, __ATOMIC_ACQUIRE) ||
+	    (machine_has_stop(c->machine) && !c->draining))
 		return true;
 	if (!p->awaited) {
 		p->awaited = true;
@@ -322,6 +325,23 @@ static bool plan_is_settled(struct coordinator *c)
 		mailbox_nudge(&c->mailbox);
 	}
 	return false;
+}
+
+void captures_await_plan(struct coordinator *c)
+{
+	struct planning *p = &c->planning;
+	struct error *err = NULL;
+
+	if (p->plan)
+		return;
+	// It may have been asked too early, or not have had the time.
+	p->settled = p->awaited = p->extended = false;
+	while (!err && !plan_is_settled(c)) {
+		err = loop_run_once(&c->loop, LOOP_FOREVER);
+		// Main comes to a wait of its own when it is told that somebody freezes the machine.
+		hold_serve_busy(c);
+	}
+	error_destroy(err);
 }
 
 /* --- the timer --- */

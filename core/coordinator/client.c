@@ -392,10 +392,8 @@ static void collect(struct coordinator *c)
 	r->channel = c->reader.stats;
 	r->exit_code = r->machine.code;
 	strcpy(r->warnings, c->warnings);
-	if (c->failure_found) {
-		r->failure = c->failure_scan.found;
-		strcpy(r->failure_line, c->failure_scan.line);
-	}
+	r->failure = c->failure;
+	strcpy(r->failure_line, c->failure_line);
 	r->reported = c->reported;
 	if (c->reported)
 		r->exit_code = c->exit_code;
@@ -404,10 +402,18 @@ static void collect(struct coordinator *c)
 	c->ended = true;
 }
 
+/* What main is asked from now on it does not hear. */
+static void stop_answering(struct coordinator *c)
+{
+	coordinator_wake_on_plan(c, false);
+	coordinator_post(c, 0);
+}
+
 struct error *coordinator_join(struct coordinator *c, struct run_result *ret)
 {
 	enum coordinator_event event = COORDINATOR_FRAME;
 
+	stop_answering(c);
 	while (!c->ended && event != COORDINATOR_ENDED) {
 		struct mail *mail = NULL;
 		struct error *err = coordinator_recv(c, UINT64_MAX, &event, &mail);
@@ -428,6 +434,7 @@ static void end_thread(struct coordinator *c)
 	struct pollfd p = { .fd = c->mailbox.fd, .events = POLLIN };
 	bool closed = false;
 
+	stop_answering(c);
 	coordinator_kill(c);
 	while (!closed) {
 		mailbox_clear_event(&c->mailbox);

@@ -16,6 +16,7 @@
 #include "capture/plan.h"
 #include "coordinator/mailbox.h"
 #include "coordinator/monitor.h"
+#include "kernel/printk.h"
 #include "machine/machine.h"
 #include "machine/watch.h"
 #include "tlv/codec.h"
@@ -105,11 +106,12 @@ MUST_CHECK struct error *coordinator_step(struct coordinator *c, u32 cpu, u32 co
 
 /*
  * What captures record from now on. view: of the machine's kernel; it is copied, and has to be set up. plan NULL:
- * registers and clocks alone, and reason says why. The coordinator holds the plan as long as it needs it.
+ * registers and clocks alone, and reason says why. The coordinator holds the plan as long as it needs it. log: where
+ * the kernel's log is, for telling what the kernel says from what a program writes to the console; NULL: not known.
  * ERROR_INVALID: the plan is for another number of CPUs; ERROR_ENDED.
  */
 MUST_CHECK struct error *coordinator_set_plan(struct coordinator *c, struct plan *plan, const struct view *view,
-					      const char *reason);
+					      const struct printk_layout *log, const char *reason);
 /* Whether the first capture that the guest asks for is to wait, for seconds at most, until a plan has been set. */
 void coordinator_wake_on_plan(struct coordinator *c, bool on);
 /* In which phase of its scenario the script says that captures are from now on; "": in none. ERROR_ENDED. */

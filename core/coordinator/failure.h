@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is recorded when the guest's kernel fails: one capture, "failure", if there is still a machine.
+ * What is recorded when the guest's kernel fails: one capture, "failure", of the machine at once or as it has ended.
  * Depends on the coordinator's inside. The text comes on vCPUs' threads, one at a time; the rest is the coordinator's.
- * A failure that its machine did not survive for long enough has a placeholder.
+ * What a program of the guest's says is no failure, where the kernel's log can be read.
  */
 #ifndef COORDINATOR_FAILURE_H
 #define COORDINATOR_FAILURE_H

@@ -17,6 +17,7 @@
 #include "coordinator/kernel_op.h"
 #include "coordinator/outbox.h"
 #include "freeze/gate.h"
+#include "kernel/printk.h"
 
 /* What main asks of the coordinator's thread. */
 enum request {
@@ -98,8 +99,12 @@ struct coordinator {
 		u64 expected; /* bytes of the last record */
 		bool asks; /* atomic, shared: main says it when it is asked */
 		bool wanted; /* atomic, shared: it is asked */
+		struct printk_layout log; /* where the kernel's log is; no prb: nobody has said it */
 	} planning;
 	enum freeze_state dump_state; /* failure.c: what has been captured of a failure */
+	enum kernel_failure failure; /* that there has been, and its line */
+	char failure_line[KERNEL_FAILURE_LINE];
+	u64 failure_seq; /* older records of the kernel's log are of no interest */
 	struct periodic *periodic; /* periodic.c; NULL: there have been none */
 	struct loop_timer periodic_timer;
 	struct loop_timer tick_timer; /* a timer's captures, for tests */
@@ -110,7 +115,7 @@ struct coordinator {
 	u32 epoch; /* changes when the machine is taken back */
 	char phase[WIRE_TAG_SIZE + 1]; /* of the script's scenario, for captures; "" */
 
-	/* The vCPUs' until failure_found, then the thread's. */
+	/* The vCPUs'; while failure_found it is the thread's. */
 	struct kernel_failure_scan failure_scan;
 
 	/* Shared. */
@@ -185,6 +190,8 @@ MUST_CHECK struct error *captures_keep(struct coordinator *c, struct shot *shot,
 void captures_drop(struct shot *shot);
 /* A frame: answered now when the gate is held, else as soon as the loop's callback has returned. */
 void captures_take_request(struct coordinator *c, const void *payload, size_t size);
+/* In a freeze, or after the machine's end: until main has said what captures record, or it is clear that it does not. */
+void captures_await_plan(struct coordinator *c);
 /* Carries out what has been asked. Not from within a callback of the loop. */
 void captures_serve(struct coordinator *c);
 /* Freezes, records. One that timed out is kept, too: as a placeholder. */

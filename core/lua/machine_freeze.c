@@ -272,8 +272,16 @@ static int lua_machine_set_plan(lua_State *L)
 {
 	struct lua_machine *lm = machine_check_started(L);
 	const char *reason = luaL_optstring(L, 3, NULL);
+	size_t size = 0;
+	const char *layout = luaL_optlstring(L, 4, NULL, &size);
+	struct printk_layout log;
 	struct plan *plan = NULL;
-	size_t size;
+
+	if (layout && size != sizeof(log))
+		return bind_raise(L, error_create(ERROR_INVALID, "the layout of a kernel's log has %zu bytes, not %zu",
+						  sizeof(log), size));
+	if (layout)
+		memcpy(&log, layout, sizeof(log));
 
 	if (!lua_isnoneornil(L, 2)) {
 		const char *bytes = luaL_checklstring(L, 2, &size);
@@ -281,7 +289,8 @@ static int lua_machine_set_plan(lua_State *L)
 		bind_check(L, plan_create(bytes, size, &plan));
 	}
 
-	struct error *err = coordinator_set_plan(lm->coordinator, plan, &lm->view, reason);
+	struct error *err = coordinator_set_plan(lm->coordinator, plan, &lm->view, layout ? &log : NULL,
+						 reason);
 
 	plan_put(plan);
 	bind_check(L, err);

@@ -247,12 +247,15 @@ end
 function capture.prepare(vm, asked)
   local ours = kept_of(vm)
   if ours.settled then
+    if ours.reason then
+      vm.machine:set_plan(nil, ours.reason) -- somebody may be waiting to hear it
+    end
     return
   end
   local ok, result = pcall(compile, vm)
   if ok then
     ours.plans[result.id] = result
-    vm.machine:set_plan(result.bytes)
+    vm.machine:set_plan(result.bytes, nil, require("ktstr.capture.log").layout(vm.k))
     ours.settled = result.origin.is_whole
     return
   elseif not errors.is(result) or ENDING[result.code] then
@@ -263,6 +266,16 @@ function capture.prepare(vm, asked)
     error(result, 0)
   end
   ours.settled = FOR_GOOD[result.code] or false
+  ours.reason = tostring(result)
+end
+
+--- The machine asks for it, in the middle of whatever the script waits for.
+---@param vm ktstr.VM
+function capture.answer(vm)
+  local ok, e = pcall(capture.prepare, vm)
+  if not ok and not errors.is(e, "ended") then -- that is for what is being waited for
+    error(e, 0)
+  end
 end
 
 --- Records of a plan that a machine did not compile itself.

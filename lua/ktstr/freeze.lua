@@ -28,7 +28,10 @@ local function patiently(vm, f, begun)
     if not errors.is(results[2], "busy") or (begun and begun()) or host.now() >= deadline then
       error(results[2], 0)
     end
-    vm.channel:pump(BUSY_PAUSE_S)
+    local before = host.now()
+    if vm.channel:pump(BUSY_PAUSE_S) then -- what is done meanwhile is no waiting
+      deadline = deadline + (host.now() - before)
+    end
   end
 end
 

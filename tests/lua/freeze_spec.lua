@@ -106,6 +106,16 @@ describe("a freeze that somebody else is in the way of", function()
     assert.is_true(core.clock - start >= 1 and core.clock - start < 1.1)
   end)
 
+  it("is waited for longer by what it asks of the script meanwhile", function()
+    core.freeze_errors = { busy(), busy(), busy() }
+    table.insert(machine.queue, { nil, "plan" })
+    vm.channel.on_plan = function()
+      core.clock = core.clock + 5
+    end
+    vm:freeze()
+    assert.is_true(vm:is_frozen())
+  end)
+
   it("is not mistaken for a busy error of the function's own", function()
     local calls = 0
     local e = raised(vm.frozen, vm, function()

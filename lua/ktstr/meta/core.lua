@@ -211,14 +211,16 @@ function machine:capture(tag) end
 --- CPUs), "ended".
 ---@param bytes string|nil
 ---@param reason string|nil
-function machine:set_plan(bytes, reason) end
+---@param log string|nil where the kernel's log is: a struct printk_layout (core/kernel/printk.h) as bytes
+function machine:set_plan(bytes, reason, log) end
 
 --- In which phase of its scenario captures are from now on. Raises "invalid", "ended".
 ---@param phase string|nil 1 to 64 printable characters; nil: in none
 function machine:set_phase(phase) end
 
 --- Whether the first capture that the guest asks for waits until set_plan() has been called: recv() returns nil,
---- "plan" then. For 3 s at most where it does not, for 30 s more where it does.
+--- "plan" then. For 3 s at most where it does not, for 30 s more where it does. Likewise the capture of a
+--- failure, with the machine frozen meanwhile, as long as there is no plan.
 ---@param on boolean
 function machine:wake_on_plan(on) end
 

@@ -1,6 +1,7 @@
 -- A kernel that says that it has failed: one capture of that moment, or a placeholder where it came too late.
 local files = require "ktstr.files"
 local ktstr = require "ktstr"
+local process = require "ktstr.process"
 local support = require "tests.vm.support"
 local tiny_guest = require "tests.vm.tiny_guest"
 
@@ -17,7 +18,7 @@ local function failing(words)
 end
 
 local KINDS = {
-  { "oops", "Oops: 0002 [#1] PREEMPT SMP" },
+  { "oops", "BUG: kernel NULL pointer dereference, address: 0000000000000008" },
   { "soft lockup", "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [tiny:1]" },
   { "hung task", "INFO: task tiny:1 blocked for more than 120 seconds." },
 }
@@ -41,13 +42,13 @@ describe("a kernel that fails", function()
     end)
   end
 
-  it("and ends at once has its capture, or a placeholder", function()
+  it("and ends at once has its capture, of a machine that has ended if need be", function()
     local machine = failing { "panic" }
     local result = tiny_guest.finish(machine)
     assert.same({ kind = "panic", line = "Kernel panic - not syncing: tiny.run=panic" }, result.failure)
     local list = machine:captures()
     assert.same({ 1, "failure" }, { #list, list[1].tag })
-    assert.is_true(list[1].missed and list[1].reason == "the machine has ended" or #list[1].cpus == 1)
+    assert.same({ false, 1 }, { list[1].missed, #list[1].cpus })
   end)
 
   it("is none that is well", function()
@@ -68,6 +69,78 @@ describe("a kernel that fails", function()
     machine:thaw()
     machine:kill()
     assert.is_nil(tiny_guest.finish(machine).failure)
+  end)
+end)
+
+describe("a failure's capture that nobody has said yet what to record in", function()
+  -- It is asked for, and the machine stands still until it is said.
+  local function asking(words)
+    local machine = support.tiny_machine(words, { timeout = 120, memory = 2 ^ 25 })
+    finally(function()
+      machine:kill()
+      pcall(machine.join, machine)
+    end)
+    machine:wake_on_plan(true)
+    machine:start()
+    return machine
+  end
+
+  local function wait_for_question(machine)
+    repeat
+      local kind, payload = machine:recv(60)
+      assert(kind or payload == "plan", payload)
+    until payload == "plan" and not kind
+  end
+
+  local function its_capture(machine)
+    wait_until(function()
+      return #machine:captures() > 0
+    end)
+    local raw = machine:captures()[1]
+    assert.same({ "failure", false, 1 }, { raw.tag, raw.missed, #raw.cpus })
+    return raw
+  end
+
+  it("has it said in time, whatever else is asked meanwhile", function()
+    local machine = asking { "fail=0", "load=0" }
+    wait_for_question(machine)
+    assert.same({}, machine:captures())
+    tiny_guest.refused("busy", machine.freeze, machine)
+    tiny_guest.refused("busy", machine.capture, machine, "mine")
+    assert.is_false(machine:is_frozen()) -- not by the script
+    machine:set_plan(nil, "there is none")
+    assert.equals("there is none", its_capture(machine).reason)
+    assert.is_true(tiny_guest.freeze(machine))
+    machine:thaw()
+  end)
+
+  it("is taken with registers alone when nobody hears", function()
+    local machine = asking { "fail=1", "load=0" }
+    assert.matches("the script was busy", its_capture(machine).reason)
+    assert.is_true(tiny_guest.freeze(machine)) -- and the machine goes on
+    machine:thaw()
+  end)
+
+  it("is taken of a machine that is killed meanwhile", function()
+    local machine = asking { "fail=2", "load=0" }
+    wait_for_question(machine)
+    machine:kill()
+    assert.equals("hung task", tiny_guest.finish(machine).failure.kind)
+    assert.equals("nobody has said what captures record", its_capture(machine).reason)
+  end)
+
+  it("is taken of one that has ended by itself, when that has been said", function()
+    local machine = asking { "panic" }
+    wait_for_question(machine)
+    machine:set_plan(nil, "there is none")
+    assert.equals("panic", tiny_guest.finish(machine).failure.kind)
+    assert.equals("there is none", its_capture(machine).reason)
+  end)
+
+  it("is taken of one that nobody listens to any more", function()
+    local machine = asking { "panic" }
+    assert.equals("panic", machine:join().failure.kind)
+    its_capture(machine)
   end)
 end)
 
@@ -96,6 +169,7 @@ describe("a dual capture", function()
   end
 
   local function fail(machine)
+    machine:wake_on_plan(false)
     machine:set_plan(nil, "no plan")
     wait_until(function()
       local list = tags(machine)
@@ -138,6 +212,31 @@ describe("a dual capture", function()
     assert.same({ "early" }, tags(machine))
     assert.is_false(machine:capture_early())
   end)
+
+  it("begins anew where the machine is taken back to, from either state", function()
+    local machine = about_to_fail()
+    machine:freeze()
+    local image = machine:save("", "")
+    machine:thaw()
+    local function take_back()
+      tiny_guest.freeze(machine)
+      machine:rewind(image)
+      machine:thaw()
+    end
+    assert.is_true(machine:capture_early())
+    take_back() -- from TookEarly
+    assert.is_true(machine:capture_early())
+    fail(machine)
+    assert.is_false(machine:capture_early())
+    local count = machine:freeze_counts().failure.done
+    assert.equals(3, count) -- two early ones, a late one
+    take_back() -- from Done
+    -- It fails once more, which is recorded once more.
+    wait_until(function()
+      return machine:freeze_counts().failure.done > count
+    end)
+    assert.is_false(machine:capture_early())
+  end)
 end)
 
 describe("what is said of it", function()
@@ -159,7 +258,8 @@ describe("what is said of it", function()
     local run = support.script(SCRIPT:format(0, 7), finally, { KTSTR_RUN_DIR = "" })
     assert.same({ "oops\t8\n", 0 }, { run.stdout, run.status })
     text_of(run.stderr,
-      "ktstr: a machine: the guest's kernel has failed (oops): Oops: 0002 [#1] PREEMPT SMP\n",
+      "ktstr: a machine: the guest's kernel has failed (oops): "
+        .. "BUG: kernel NULL pointer dereference, address: 0000000000000008\n",
       "8 captures, the last 5 of them:", "capture 'before/7' (main, at ", "rip", "KTSTR_RUN_DIR=")
     assert.is_nil(run.stderr:find("before/2", 1, true))
   end)
@@ -178,6 +278,33 @@ describe("what is said of it", function()
     local before = ktstr.record(paths["a_machine.before_1.json"])
     assert.same({ "before/1", "main" }, { before.tag, before.source })
     assert.equals("failure", ktstr.record(paths["a_machine.failure.json"]).source)
+  end)
+
+  it("goes on where the disk is full, and leaves nothing half written", function()
+    local directory = os.tmpname()
+    os.remove(directory)
+    files.make_directory(directory)
+    local mounted = process.run { "mount", "-t", "tmpfs", "-o", "size=8k", "none", directory }.status == 0
+    finally(function()
+      if mounted then
+        process.run { "umount", directory }
+      end
+      files.remove(directory)
+    end)
+    if not mounted then
+      pending "no right to mount a file system"
+    end
+    local run = support.script(SCRIPT:format(0, 6), finally, { KTSTR_RUN_DIR = directory })
+    assert.same({ "oops\t7\n", 0 }, { run.stdout, run.status })
+    text_of(run.stderr, "KTSTR_RUN_DIR: ", "cannot write the capture to " .. directory .. "/a_machine.",
+      "No space left on device")
+    -- Those that it had room for are whole.
+    for _, name in ipairs(require("posix.dirent").dir(directory)) do
+      if name ~= "." and name ~= ".." then
+        text_of(run.stderr, "written: " .. directory .. "/" .. name .. "\n")
+        assert.is_string(ktstr.record(directory .. "/" .. name).tag)
+      end
+    end
   end)
 
   it("goes on where the directory cannot be", function()
