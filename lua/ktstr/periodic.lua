@@ -83,6 +83,8 @@ end
 
 ---@class ktstr.Periodic
 ---@field plan ktstr.PeriodicPlan
+---@field after number of the machine's captures: the last one before this set
+---@field last number|nil the last one before the next set; nil: there is none
 local Periodic = {}
 Periodic.__index = Periodic
 
@@ -135,7 +137,10 @@ function Periodic:captures()
     ours[one.tag] = true
   end
   for _, one in ipairs(require("ktstr.capture").list(self.vm)) do
-    if ours[one.tag] and one.source == "periodic" then
+    local number = one._raw.number
+    -- Other sets have the same names.
+    if ours[one.tag] and one.source == "periodic" and number > self.after
+      and number <= (self.last or math.huge) then
       list[#list + 1] = one
     end
   end
@@ -153,9 +158,15 @@ function periodic.start(vm, given, what)
   local freeze = require "ktstr.freeze"
   -- What takes its time comes before the first moment.
   freeze.asking(vm, "asked for periodic captures", require("ktstr.capture").prepare, vm, true)
+  local list = vm.machine:captures()
+  local after = #list > 0 and list[#list].number or 0
   freeze.asking(vm, "asked for periodic captures", vm.machine.start_periodic, vm.machine, plan,
     given.wait or false)
-  return setmetatable({ plan = plan, vm = vm }, Periodic)
+  if vm.periodic_set then
+    vm.periodic_set.last = after
+  end
+  vm.periodic_set = setmetatable({ plan = plan, vm = vm, after = after }, Periodic)
+  return vm.periodic_set
 end
 
 return periodic

@@ -107,14 +107,7 @@ function postmortem.describe(captures, name, why)
   return out
 end
 
---- Says it on stderr, once for a machine.
----@param vm ktstr.VM
----@param why string
-function postmortem.dump(vm, why)
-  if vm.was_dumped then
-    return
-  end
-  vm.was_dumped = true
+local function dump(vm, why)
   local ok, lines = attempt(function()
     return postmortem.describe(vm:captures(), vm.name or "a machine", why)
   end)
@@ -122,20 +115,28 @@ function postmortem.dump(vm, why)
   io.stderr:write(ok and table.concat(lines, "\n") or "ktstr: no captures: " .. tostring(lines), "\n")
 end
 
---- The same of a machine whose workload has died, with one capture more where it still can be taken.
+--- Says on stderr that a machine's kernel has failed, and what there is of it.
+---@param vm ktstr.VM
+---@param failure { kind: string, line: string }
+function postmortem.of_kernel(vm, failure)
+  dump(vm, ("the guest's kernel has failed (%s): %s"):format(failure.kind, failure.line))
+end
+
+--- The same, once, of a machine whose workload has died, with one capture more where it still can be taken.
 ---@param vm ktstr.VM
 ---@param why string
 function postmortem.of_workload(vm, why)
   if vm.was_dumped then
     return
   end
+  vm.was_dumped = true
   if not vm.result and not vm.channel.ended and not vm:is_frozen() then
     local ok, e = attempt(vm.capture, vm, TAG)
     if not ok then
       why = ("%s\n  no capture of that moment: %s"):format(why, tostring(e))
     end
   end
-  postmortem.dump(vm, why)
+  dump(vm, why)
 end
 
 return postmortem

@@ -189,6 +189,9 @@ local function finish(self, reply)
     timed_out = self.timed_out or false,
     truncated = self.truncated,
   }
+  if self.vm.on_crash and values.SIGNAL and signals.is_crash(values.SIGNAL) and not self.was_signalled then
+    self.vm.on_crash(self.what, values.SIGNAL)
+  end
 end
 
 local function kill_request(self, number)
@@ -196,6 +199,7 @@ local function kill_request(self, number)
 end
 
 local function send_kill(self, number)
+  self.was_signalled = true
   return self.vm:_ask(wire.OP_KILL, kill_request(self, number), "signal " .. self.what)
 end
 

@@ -13,6 +13,16 @@ local numbers = {
 
 local MAX_SIGNAL = 64
 
+-- What a program gets for what it has done itself.
+local CRASHES = { [numbers.ILL] = true, [numbers.TRAP] = true, [numbers.ABRT] = true, [numbers.BUS] = true,
+  [numbers.FPE] = true, [numbers.SEGV] = true, [numbers.SYS] = true }
+
+---@param signal integer
+---@return boolean
+function signals.is_crash(signal)
+  return CRASHES[signal] or false
+end
+
 --- Raises "invalid" naming the nearest.
 ---@param signal integer|string 9, "KILL", "SIGKILL"
 ---@return integer

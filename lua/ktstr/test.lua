@@ -286,6 +286,9 @@ local function run_in_machine(declared, config, result)
   local vm = boot.boot(boot_options(declared.options))
   local t = new_context(declared, vm)
   vm.name = declared.name
+  vm.on_crash = function(what, signal)
+    postmortem.of_workload(vm, ("the workload has died: %s: ended by signal %d"):format(what, signal))
+  end
   result.release, result.topology = vm.release, vm.topology
   result.findings, result.holds = t.findings, t.holds
   local ok, caught = xpcall(run_body, function(e)

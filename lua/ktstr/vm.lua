@@ -21,7 +21,9 @@ local DEFAULT_FILE_MODE = tonumber("644", 8)
 ---@field plan ktstr.Plan|nil what it was made of
 ---@field capture_plan ktstr.CapturePlan|nil what captures record beside what they always do
 ---@field watching table<integer, ktstr.Watch>|nil its watches, by their numbers
+---@field periodic_set ktstr.Periodic|nil its captures on a clock, the last set of them
 ---@field name string|nil of the test that it is for
+---@field on_crash fun(what: string, signal: integer)|nil a program has crashed that nobody sent a signal
 ---@field warm boolean it was started from a saved machine, and not booted
 ---@field k ktstr.Kernel its kernel from outside: symbols, types, objects, memory
 local VM = {}
@@ -61,7 +63,7 @@ function vm.new(machine, fields)
   -- A guest's first capture waits for it, for a moment.
   machine:wake_on_plan(true)
   self.channel.on_plan = function()
-    capture.prepare(self)
+    capture.answer(self)
   end
   self.channel.on_watch = function()
     self:_serve_watches()
@@ -119,10 +121,8 @@ function VM:_finish()
     live[self] = nil
     self.last_checkpoint = nil
     self.result = outcome.of(result, (self.machine:console()))
-    local failure = self.result.failure
-    if failure then
-      require("ktstr.postmortem").dump(self, ("the guest's kernel has failed (%s): %s"):format(failure.kind,
-        failure.line))
+    if self.result.failure then
+      require("ktstr.postmortem").of_kernel(self, self.result.failure)
     end
   end
   return self.result

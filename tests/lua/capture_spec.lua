@@ -373,7 +373,7 @@ end)
 describe("a capture as text", function()
   it("has who ran where, and every value by its name", function()
     says(take():text(), "capture 'here' (main, at 1500.0 ms)", "note: runqueues[].curr.where: NULL",
-      "CPU 0: rip 0", "nr_running=3", "color=BLUE", "pid=100", "CPU 1: rip 0", "nr_running=4",
+      "CPU 0: at ", "[100]  rip 0x0", "nr_running=3", "color=BLUE", "pid=100", "CPU 1: at ", "nr_running=4",
       "jiffies_64=9007199254740993")
   end)
 end)

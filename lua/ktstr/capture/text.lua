@@ -1,5 +1,6 @@
 -- A capture as text for people: who was running where, the tasks in a table, then everything else by its
 -- path.
+local ffi = require "ffi"
 local values = require "ktstr.capture.values"
 
 local text = {}
@@ -85,12 +86,23 @@ local function add_members(out, value, indent)
   end
 end
 
+-- Of a register: the way it is everywhere else.
+local function word(value)
+  local number = tonumber(value)
+  if type(value) == "table" or not number then
+    return scalar(value)
+  end
+  return ("0x%s"):format((bit.tohex(ffi.cast("uint64_t", value)):gsub("^0+(.)", "%1")))
+end
+
 local function add_cpus(out, data)
   for i, cpu in ipairs(data.cpus or {}) do
     local regs = cpu.regs
-    out[#out + 1] = ("CPU %d: rip %s  rsp %s  rflags %s  cr3 %s"):format(i - 1, scalar(regs.rip),
-      scalar(regs.rsp), scalar(regs.rflags), scalar(regs.cr3))
     local rq = data.values and data.values.runqueues and data.values.runqueues[i]
+    local curr = rq and type(rq.curr) == "table" and rq.curr.comm and rq.curr
+    local task = curr and ("at %s[%s]  "):format(scalar(curr.comm), scalar(curr.pid)) or ""
+    out[#out + 1] = ("CPU %d: %srip %s  rsp %s  rflags %s  cr3 %s"):format(i - 1, task, word(regs.rip),
+      word(regs.rsp), word(regs.rflags), word(regs.cr3))
     if rq then
       add_members(out, rq, "  ")
     end

@@ -314,12 +314,25 @@ describe("vm:periodic", function()
     tiny_guest.refused("ended", vm.periodic, vm, { count = 1, over = 1 })
   end)
 
+  it("has its own set's captures, and none of another's that have the same names", function()
+    local vm = booted()
+    local first = vm:periodic { count = 2, over = 1000 }
+    assert.equals(2, #first:finish())
+    local second = vm:periodic { count = 1, over = 1000 }
+    assert.equals(0, #second:captures())
+    second:finish()
+    assert.same({ 1, 1 }, { #first:captures(), #second:captures() }) -- one name, one capture
+    assert.same({ "periodic_001", "periodic_000" }, { first:captures()[1].tag, second:captures()[1].tag })
+  end)
+
   it("refuses a 65th, and what is too close, and the machine goes on", function()
     local vm = booted()
     local e = tiny_guest.refused("invalid", vm.periodic, vm, { count = 65, over = 100 })
     assert.matches("at most 64 fit", e.hint)
     e = tiny_guest.refused("invalid", vm.periodic, vm, { count = 10, over = 1 })
     assert.matches("must be 100 ms apart", e.message)
+    e = tiny_guest.refused("invalid", vm.periodic, vm, { count = 1, over = 0 })
+    assert.matches("'over' must be above 0", e.message)
     vm:ping()
   end)
 end)
