@@ -154,11 +154,9 @@ function Capture:cpu(cpu)
 end
 
 function Capture:__tostring()
-  if self.reason then
-    return ("capture '%s' (%s, at %.1f ms): not taken: %s"):format(self.tag, self.source, self.elapsed_ms,
-      self.reason)
-  end
-  return ("capture '%s' (%s, at %.1f ms)"):format(self.tag, self.source, self.elapsed_ms)
+  return ("capture '%s' (%s, at %.1f ms%s)%s"):format(self.tag, self.source, self.elapsed_ms,
+    self.phase and (" in '%s'"):format(self.phase) or "",
+    self.reason and ": not taken: " .. self.reason or "")
 end
 
 ---@param value any

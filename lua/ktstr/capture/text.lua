@@ -162,7 +162,8 @@ end
 ---@param data table see capture/data.lua
 ---@return string
 function text.of(data)
-  local out = { ("capture '%s' (%s, at %.1f ms)%s"):format(data.tag, data.source, data.elapsed_ms,
+  local out = { ("capture '%s' (%s, at %.1f ms%s)%s"):format(data.tag, data.source, data.elapsed_ms,
+    data.phase and (" in '%s'"):format(data.phase) or "",
     data.release and " of Linux " .. data.release or "") }
   if data.reason then
     out[1] = out[1] .. ": not taken: " .. data.reason

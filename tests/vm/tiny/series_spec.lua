@@ -283,6 +283,9 @@ describe("a phase", function()
     for _, name in ipairs { "", 5, true } do
       refused("invalid", vm.phase, vm, name)
     end
+    assert.matches("^capture 'one' %(main, at %d+%.%d ms in 'before'%)$", tostring(vm:captures()[1]))
+    assert.matches("^capture 'one' %(main, at %d+%.%d ms in 'before'%)", vm:captures()[1]:text())
+    assert.matches("ms%)$", tostring(vm:captures()[3]))
     local kept = {}
     for i, one in ipairs(vm:captures()) do
       kept[i] = ktstr.record(one:json())
