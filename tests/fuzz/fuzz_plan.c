@@ -113,7 +113,7 @@ static void check(const struct record *record)
 		abort();
 }
 
-static void run(const struct plan *plan, const struct view *view)
+static void run(struct plan *plan, const struct view *view)
 {
 	struct plan_run *one;
 	struct record *record;

@@ -18,7 +18,7 @@ local GLOBALS = {
 -- Of each CPU's runqueue.
 local RUNQUEUE = {
   "nr_running", "nr_switches", "nr_uninterruptible|", "nr_iowait|", "clock", "clock_task|", "clock_pelt|",
-  "cpu|", "cpu_capacity|", "curr", "donor|", "idle", "stop|", "online|", "calc_load_active|",
+  "__lock|lock|", "cpu|", "cpu_capacity|", "curr", "donor|", "idle", "stop|", "online|", "calc_load_active|",
   "prev_irq_time|", "nr_pinned|", "misfit_task_load|", "push_cpu|", "active_balance|", "next_balance|",
   "avg_idle|", "cfs_tasks|", "rd|",
   -- counters
