@@ -136,6 +136,20 @@ describe("a batch", function()
     assert.equals(high + 4 * COUNT * rounds, (run(machine, { op(READ, watch_guest.pages, 4) }))[1])
   end)
 
+  it("fires no watch, whose next fire has what was written as the old value", function()
+    local guest = watch_guest.start(finally)
+    know_tables(guest.machine)
+    local id = guest:watch(0, 8, { backend = "page" })
+    for i, cold in ipairs { false, true } do
+      run(guest.machine, { op(WRITE, watch_guest.pages, 8, 0x70 + i) }, cold)
+      assert.equals(i - 1, guest:hits(id))
+      guest:run("write-8", 1)
+      assert.same({ ("%x -> 101010101010101"):format(0x70 + i) }, guest:changes(id))
+    end
+    run(guest.machine, { op(OR, watch_guest.pages, 4, 0x80) })
+    assert.equals(2, guest:hits(id))
+  end)
+
   it("ends with the first that fails, and what was done stays", function()
     local machine = tiny_guest.start("load=4", finally)
     for _, cold in ipairs { false, true } do
