@@ -18,6 +18,7 @@ local series = {}
 ---@field epoch integer|nil of a monitor's: another one once the machine was taken back (vm:rewind)
 ---@field phase string|number|nil of the scenario
 ---@field workload number|nil of a capture: seconds of its workload
+---@field stretch integer|nil of one phase's: another one where another phase lies in between
 ---@field value any nil: missing
 ---@field reason string|nil why it is missing
 
@@ -202,9 +203,11 @@ function methods:in_phase(phase)
   if phase == nil then
     errors.refuse("invalid", "series:in_phase wants a phase", 'series:in_phase "storm"')
   end
-  local samples = {}
+  local samples, stretch, last = {}, 0, nil
   for i, sample in ipairs(phases.samples(self, phase)) do
     samples[i] = copy(sample)
+    stretch = stretch + (last and sample.number > last.number + 1 and 1 or 0)
+    samples[i].stretch, last = stretch, sample
   end
   return series.of_samples(("%s in %s"):format(self.name, exact.show(phase)), samples,
     ("%d of %d are not of the phase %s"):format(#self.all - #samples, #self.all, exact.show(phase)))

@@ -268,6 +268,23 @@ describe("a phase that comes twice", function()
     assert.matches("'a' comes more than once, and between is sample 3", why)
     assert.equals(46, (s:delta()))
   end)
+
+  it("has no rate over what is between, and nothing settles over that", function()
+    local list = {}
+    for i, one in ipairs { { "a", 5 }, { "a", 6 }, { "b", 60 }, { "a", 66 }, { "a", 67 } } do
+      list[i] = { i, one[2], phase = one[1] }
+    end
+    local s = series.new(list, nil, "x"):in_phase "a"
+    local holds, finding = s:rate_within(1, 1)
+    assert.is_true(holds)
+    assert.matches("between sample 2 at 2.000 s and sample 3 at 4.000 s is another phase", finding.notes[1])
+    assert.is_true((s:strictly_increasing()))
+    list[4].phase = "b"
+    holds, finding = series.new({ list[1], list[3], list[5] }):in_phase("a"):rate_within(0, 1e9)
+    assert.same({ false, "inconclusive" }, { holds, finding.status })
+    assert.is_false((s:converges_to(36, 31, 9)))
+    assert.is_true((series.new({ list[1], list[2], list[3] }):converges_to(36, 31, 9)))
+  end)
 end)
 
 describe("the workload's time", function()

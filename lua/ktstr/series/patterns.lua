@@ -18,6 +18,11 @@ end
 
 -- --- pairs of neighbours ---
 
+-- Whether another phase lies between two samples of one phase that comes more than once (series:in_phase).
+local function is_apart(a, b)
+  return a.stretch ~= b.stretch
+end
+
 -- Calls compare(before, sample) for each number and the one before it, also over missing samples.
 local function compare_neighbours(j, compare)
   local before
@@ -64,7 +69,11 @@ function patterns.rate_within(series, low, high)
   local j = judgement.new(series, "rate_within", expected)
   compare_neighbours(j, function(before, sample)
     local seconds = sample.elapsed - before.elapsed
-    if seconds <= 0 then
+    if is_apart(before, sample) then
+      -- Not the phase's own rate.
+      j.judged = j.judged - 1
+      return j:note(("between %s and %s is another phase, and no rate"):format(place(before), place(sample)))
+    elseif seconds <= 0 then
       return j:undecide(sample, expected, "no time passed " .. course(before, sample))
     end
     local rate = tonumber(exact.difference(sample.value, before.value)) / seconds
@@ -155,7 +164,7 @@ local function find_run(j, deadline, is_good)
     if sample.elapsed <= deadline and not found then
       local is_missing = sample.value == nil
       local is_inside = not is_missing and is_good(sample)
-      if last and life(last) ~= life(sample) then
+      if last and (life(last) ~= life(sample) or is_apart(last, sample)) then
         run, perhaps = 0, 0
       end
       run = is_inside and run + 1 or 0
