@@ -94,13 +94,14 @@ u64 paging_gap(const struct guest_memory *m, u64 root, u32 levels, u64 address)
 		return UINT64_MAX;
 	page = 1ULL << shift_of(w.level);
 	gap = page - (address & (page - 1));
-	// The entries behind it lie together: that is a fraction of what a walk to each of them costs.
-	for (u64 index = ((address >> shift_of(w.level)) & ((1 << INDEX_BITS) - 1)) + 1; index < 1 << INDEX_BITS;
-	     index++, gap += page) {
-		const u64 *entry = guest_memory_at(m, w.table + index * ENTRY_SIZE, ENTRY_SIZE);
 
-		if (!entry || __atomic_load_n(entry, __ATOMIC_RELAXED) & ENTRY_PRESENT)
+	const u64 *table = guest_memory_at(m, w.table, ENTRY_SIZE << INDEX_BITS);
+
+	// The entries behind it lie together: that is a fraction of what a walk to each of them costs.
+	for (u64 i = ((address >> shift_of(w.level)) & ((1 << INDEX_BITS) - 1)) + 1; table && i < 1 << INDEX_BITS; i++) {
+		if (__atomic_load_n(&table[i], __ATOMIC_RELAXED) & ENTRY_PRESENT)
 			break;
+		gap += page;
 	}
 	return gap;
 }
