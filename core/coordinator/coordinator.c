@@ -19,6 +19,7 @@
 #include "coordinator/periodic.h"
 #include "coordinator/watching.h"
 #include "machine/frozen.h"
+#include "machine/watch.h"
 
 /* Frames that wait for main: beyond this the guest has to wait. */
 enum { MAILBOX_LIMIT = 8 << 20 };
@@ -250,6 +251,7 @@ static void on_ended(void *ctx, u32 events)
 	struct virtio_console *con = machine_virtio_console(c->machine);
 
 	loop_remove_fd(&c->loop, &c->ended_source);
+	machine_lift_breakpoints(c->machine);
 	loop_cancel_timer(&c->loop, &c->deadline);
 	captures_set_tick(c, 0);
 	periodic_stop(c, "the machine ended");

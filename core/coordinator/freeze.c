@@ -25,6 +25,7 @@ bool freeze_turn(void *coordinator)
 static void stop_the_rest(struct coordinator *c)
 {
 	c->frozen = true;
+	machine_lift_breakpoints(c->machine);
 	machine_stop_clocks(c->machine);
 	c->frozen_at_ns = clock_now_ns();
 	c->deadline_left_ns = 0;
@@ -74,6 +75,7 @@ static void resume_the_rest(struct coordinator *c)
 	// When the machine ends nobody reads them, and a vCPU that has not come back from a step is not parked.
 	if (!machine_has_stop(c->machine)) {
 		machine_refresh_watches(c->machine);
+		machine_plant_breakpoints(c->machine);
 		machine_resume_clocks(c->machine);
 	}
 	warn_of_clocks(c);

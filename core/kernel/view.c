@@ -376,6 +376,15 @@ static void load_bytes(u8 *to, const u8 *from, size_t size)
 	}
 }
 
+static void load_uncovered(const struct view *v, u8 *to, const u8 *from, size_t size)
+{
+	bool covered = v->cover && v->cover->begin(v->cover->ctx);
+
+	load_bytes(to, from, size);
+	if (covered)
+		v->cover->end(v->cover->ctx, from, to, size);
+}
+
 static void store_bytes(u8 *to, const u8 *from, size_t size)
 {
 	while (size) {
@@ -420,7 +429,7 @@ struct error *view_read(const struct view *v, u64 root, u64 address, void *data,
 
 		size_t piece = piece_of(&place, size);
 
-		load_bytes(to, place.hva, piece);
+		load_uncovered(v, to, place.hva, piece);
 		to += piece;
 		address += piece;
 		size -= piece;
@@ -489,7 +498,12 @@ struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 
 		*ret = 0;
 		return view_read(v, 0, address, ret, size);
 	}
+
+	bool covered = v->cover && v->cover->begin(v->cover->ctx);
+
 	*ret = load(place.hva, size);
+	if (covered)
+		v->cover->end(v->cover->ctx, place.hva, (u8 *)ret, size);
 	return NULL;
 }
 

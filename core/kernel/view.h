@@ -40,6 +40,16 @@ struct view_segment {
 };
 
 /*
+ * What lies over the guest's own bytes while it runs, and is not to be seen. begin() before reading, on any thread: false
+ * where there is nothing; else end() puts right what was read.
+ */
+struct view_cover {
+	bool (*begin)(void *ctx);
+	void (*end)(void *ctx, const u8 *from, u8 *bytes, size_t size);
+	void *ctx;
+};
+
+/*
  * LuaJIT reads this struct, too (lua/ktstr/kernel/c.lua): an object's plain loads go by frozen, generation, ranges.
  *
  * One who looks does so in this order. From view_init() on the image's range is there: whatever has an address in the
@@ -71,6 +81,7 @@ struct view {
 	const struct view_segment *segments;
 	u32 segment_count;
 	u32 recorded; /* 1: of a record; 2: of one that was cut short (VIEW_RECORD_CUT) */
+	const struct view_cover *cover; /* NULL: none */
 };
 
 enum { VIEW_RECORD = 1,

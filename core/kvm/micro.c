@@ -144,7 +144,7 @@ __asm__(".pushsection .rodata, \"a\"\n"
 	"	addl %ebx, %eax\n"
 	"	jmp answer\n"
 
-	// What the host watches ends these two before they answer.
+	// What the host watches ends these before they answer.
 	"micro_data_watchpoint:\n"
 	"	movl $1, DATA\n"
 	"	nop\n"
@@ -156,6 +156,12 @@ __asm__(".pushsection .rodata, \"a\"\n"
 	"watched_code:\n"
 	"	nop\n"
 	"	nop\n"
+	"	jmp on_fault\n"
+
+	"micro_soft_breakpoint:\n"
+	"	nop\n"
+	"planted_code:\n"
+	"	int3\n"
 	"	jmp on_fault\n"
 
 	"micro_spin:\n"
@@ -172,7 +178,8 @@ __asm__(".pushsection .rodata, \"a\"\n"
 
 extern const u8 micro_block[], micro_block_end[], micro_plain[], micro_int3[], micro_sse[], micro_xsave[],
 	micro_popcnt[], micro_cmpxchg16b[], micro_syscall[], micro_data_watchpoint[], micro_code_breakpoint[],
-	micro_spin[], on_int3[], on_ud[], on_fault[], on_syscall[], watched_code[];
+	micro_soft_breakpoint[], micro_spin[], on_int3[], on_ud[], on_fault[], on_syscall[], watched_code[],
+	planted_code[];
 
 /* Where a label of the block is in the guest. */
 static u64 guest_address(const u8 *label)
@@ -205,6 +212,7 @@ static const struct micro {
 	[MICRO_SYSCALL] = { .entry = micro_syscall, .vector = VECTOR_UD, .handler = on_ud },
 	[MICRO_DATA_WATCHPOINT] = { .entry = micro_data_watchpoint },
 	[MICRO_CODE_BREAKPOINT] = { .entry = micro_code_breakpoint },
+	[MICRO_SOFT_BREAKPOINT] = { .entry = micro_soft_breakpoint },
 	[MICRO_SPIN] = { .entry = micro_spin },
 };
 
@@ -321,6 +329,8 @@ static struct error *set_watch(const struct vcpu *vcpu, enum micro_guest guest)
 	} else if (guest == MICRO_CODE_BREAKPOINT) {
 		debugreg[0] = guest_address(watched_code);
 		debugreg[7] = 0x402; /* execution, global */
+	} else if (guest == MICRO_SOFT_BREAKPOINT) {
+		return vcpu_set_guest_debug(vcpu, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP, debugreg);
 	} else {
 		return NULL;
 	}
@@ -347,8 +357,22 @@ static struct error *set_up(const struct vcpu *vcpu, struct kvm_cpuid2 *cpuid, e
 	return err;
 }
 
-static bool exit_passed(const struct kvm_run *run, enum micro_guest guest)
+/* With KVM's word for it; or since it cannot emulate one, as a paravirtual KVM: then nothing has been done yet. */
+static bool is_at_int3(const struct vcpu *vcpu)
 {
+	const struct kvm_run *run = vcpu->run;
+	struct kvm_regs regs = { 0 };
+
+	if (run->exit_reason == KVM_EXIT_DEBUG)
+		return run->debug.arch.exception == VECTOR_INT3 && run->debug.arch.pc == guest_address(planted_code);
+	error_destroy(vcpu_get_regs(vcpu, &regs));
+	return run->exit_reason == KVM_EXIT_INTERNAL_ERROR && run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+	       regs.rip == guest_address(planted_code);
+}
+
+static bool exit_passed(const struct vcpu *vcpu, enum micro_guest guest)
+{
+	const struct kvm_run *run = vcpu->run;
 	const struct kvm_debug_exit_arch *debug = &run->debug.arch;
 
 	switch (guest) {
@@ -356,6 +380,8 @@ static bool exit_passed(const struct kvm_run *run, enum micro_guest guest)
 		return run->exit_reason == KVM_EXIT_DEBUG && debug->dr6 & 1;
 	case MICRO_CODE_BREAKPOINT:
 		return run->exit_reason == KVM_EXIT_DEBUG && debug->pc == guest_address(watched_code);
+	case MICRO_SOFT_BREAKPOINT:
+		return is_at_int3(vcpu);
 	default:
 		return run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT &&
 		       run->io.port == ANSWER_PORT && run->io.size == 4 &&
@@ -388,7 +414,7 @@ static struct error *run_bounded(struct vcpu *vcpu, enum micro_guest guest, u64 
 			 (unsigned long long)(limit_ns / NSEC_PER_MSEC));
 		return NULL;
 	}
-	ret->passed = exit_passed(vcpu->run, guest);
+	ret->passed = exit_passed(vcpu, guest);
 	if (!ret->passed)
 		vcpu_describe_exit(vcpu, ret->ending, sizeof(ret->ending));
 	return NULL;

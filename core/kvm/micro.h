@@ -21,6 +21,7 @@ enum micro_guest {
 	MICRO_SYSCALL,
 	MICRO_DATA_WATCHPOINT,
 	MICRO_CODE_BREAKPOINT,
+	MICRO_SOFT_BREAKPOINT, /* an INT3 of the host's */
 	MICRO_SPIN, /* never ends by itself */
 	MICRO_COUNT,
 };

@@ -16,6 +16,7 @@ struct lua_machine {
 	struct coordinator *coordinator;
 	bool started, ended;
 	struct view view; /* of its kernel; memory NULL before there is a machine, and after */
+	struct view_cover cover; /* the INT3s of watches are not to be seen */
 	struct run_result result;
 	struct mail *mail; /* on its way to Lua */
 	struct buf console, last_words; /* what the serial ports said, kept after the machine is gone */

@@ -20,6 +20,7 @@ const char *watch_backend_name(enum watch_backend backend)
 		[WATCH_BY_ANY] = "any",
 		[WATCH_BY_REGISTER] = "register",
 		[WATCH_BY_PAGE] = "page",
+		[WATCH_BY_INT3] = "int3",
 	};
 
 	return names[backend];
@@ -66,7 +67,7 @@ struct watch *watches_find(struct watches *w, u32 id)
 /* --- debug registers --- */
 
 /* A micro guest tells: a feature flag is no proof. */
-static bool try_out(struct watches *w, enum micro_guest guest)
+bool watches_try_out(struct watches *w, enum micro_guest guest)
 {
 	struct micro_result result = { 0 };
 	struct error *err = micro_run(&w->machine->kvm, w->machine->cpuid, guest, TRIAL_LIMIT_NS, &result);
@@ -80,8 +81,8 @@ static void learn_what_works(struct watches *w)
 {
 	if (w->registers_are_known)
 		return;
-	w->registers_work = try_out(w, MICRO_DATA_WATCHPOINT);
-	w->code_registers_work = try_out(w, MICRO_CODE_BREAKPOINT);
+	w->registers_work = watches_try_out(w, MICRO_DATA_WATCHPOINT);
+	w->code_registers_work = watches_try_out(w, MICRO_CODE_BREAKPOINT);
 	w->registers_are_known = true;
 }
 
@@ -120,6 +121,8 @@ static void fill_registers(struct watches *w)
 	w->debug_control = 0;
 	w->step_dr7 = reserved;
 	w->debugreg[7] = reserved;
+	if (watches_need_int3(w))
+		w->debug_control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
 		const struct watch *watch = &w->watch[i];
 		u32 n = watch->debug_register;
@@ -182,7 +185,7 @@ static u32 list_pages(const struct watches *w, u64 ret[static WATCHES_MAX])
 	u32 count = 0, unique = 0;
 
 	for (u32 i = 0; i < WATCHES_MAX; i++)
-		if (w->watch[i].id && !w->watch[i].debug_register)
+		if (w->watch[i].id && !w->watch[i].debug_register && !w->watch[i].config.is_code)
 			ret[count++] = w->watch[i].config.gpa / SLOTS_PAGE_SIZE * SLOTS_PAGE_SIZE;
 	qsort(ret, count, sizeof(ret[0]), by_address);
 	for (u32 i = 0; i < count; i++)
@@ -261,13 +264,22 @@ static struct error *no_registers(bool can, const char *without_any)
 			       "cancel a watch that has one; watches of data do without: { backend = \"page\" }");
 }
 
-/* Nothing else stops in front of an instruction. */
+/* A debug register, or an INT3: nothing else stops in front of an instruction. */
 static struct error *choose_for_code(struct watches *w, const struct watch_config *c, struct watch *watch)
 {
 	bool can = w->code_registers_work;
 
 	watch->debug_register = can ? find_register(w, c) : 0;
-	return watch->debug_register ? NULL : no_registers(can, "run under scripts/with-kvm");
+	if (!watch->debug_register || c->returns)
+		watches_learn_soft_breakpoints(w);
+	if (watch->debug_register || w->soft_breakpoints_work)
+		return NULL;
+	if (!can)
+		return no_registers(can, "run under scripts/with-kvm");
+	return error_with_hint(error_create(ERROR_UNSUPPORTED,
+					    "all %d debug registers are in use, and this host's KVM does not stop at INT3",
+					    WATCH_REGISTERS),
+			       "cancel a watch that has one; watches of data do without: { backend = \"page\" }");
 }
 
 static struct error *choose_backend(struct watches *w, const struct watch_config *c, struct watch *watch)
@@ -311,7 +323,7 @@ static struct error *add(struct watches *w, const struct watch_config *c, u32 *i
 	struct watch *watch = NULL;
 	struct watch made = {
 		.config = *c,
-		.place = guest_memory_at(&w->machine->memory, c->gpa, c->size),
+		.place = guest_memory_at(&w->machine->memory, c->gpa, c->is_code ? 1 : c->size),
 	};
 
 	for (u32 i = 0; !watch && i < WATCHES_MAX; i++)
@@ -359,7 +371,7 @@ struct error *machine_add_watch(struct machine *m, const struct watch_config *co
 
 static void forget_fires(struct watches *w, u32 id)
 {
-	for (u32 i = 1; i <= WATCH_REGISTERS; i++)
+	for (u32 i = 1; i <= WATCH_RETURNS_MAX; i++)
 		if (w->returns[i].watch == id)
 			w->returns[i] = (struct watch_return){ 0 };
 	for (u32 i = 0; i < w->machine->vcpu_count; i++) {

@@ -17,12 +17,14 @@ enum {
 	WATCH_RATE = 1000, /* see watch_config.rate */
 	WATCH_FIRES_MAX = WATCHES_MAX, /* of one vCPU, by one instruction */
 	WATCH_NAME_MAX = 64,
+	WATCH_RETURNS_MAX = 64,
 };
 
 enum watch_backend {
 	WATCH_BY_ANY, /* a debug register where there is one, else the page */
 	WATCH_BY_REGISTER,
 	WATCH_BY_PAGE,
+	WATCH_BY_INT3, /* of code alone: where debug registers run out */
 };
 
 /* What a fire tells of. */
@@ -32,7 +34,7 @@ enum watch_event_kind {
 	WATCH_RETURN,
 };
 
-/* "any", "register", "page" */
+/* "any", "register", "page", "int3" */
 const char *watch_backend_name(enum watch_backend backend);
 
 /* Of the value that was written with `value`; CHANGED with the one before. */
@@ -121,7 +123,21 @@ bool machine_find_at_breakpoint(struct machine *m, u32 *cpu);
 bool machine_catch_return(struct machine *m, const struct watch_fire *call);
 MUST_CHECK struct error *machine_settle_returns(struct machine *m);
 
+/*
+ * The INT3s of watches stand in the guest's code only while it runs: plant before the thaw, lift as soon as all are
+ * parked, and when the machine has ended.
+ */
+void machine_plant_breakpoints(struct machine *m);
+void machine_lift_breakpoints(struct machine *m);
+
 /* --- any thread, any time --- */
+
+/*
+ * For who reads code while the guest runs: what the INT3s there hide, in size bytes that were read from `from`.
+ * Between begin, before reading, and end none comes or goes; begin is false where there is none to hide, and no end.
+ */
+bool machine_begin_unhide(struct machine *m);
+void machine_end_unhide(struct machine *m, const u8 *from, u8 *bytes, size_t size);
 
 /* All zero where there is no such watch. */
 struct watch_counts machine_watch_counts(struct machine *m, u32 id);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Watches of code: calls of a function, and its returns, by debug registers.
+ * Watches of code: calls of a function, and its returns, by debug registers and INT3.
  */
 #include <string.h>
 
@@ -24,31 +24,36 @@ static void take_return(struct watches *w, struct vcpu_thread *t, struct watch_r
 	r->is_over = true;
 }
 
+/* Whatever stopped it there, it is in front of all that is watched there. */
+void watch_hit_code(struct watches *w, struct vcpu_thread *t, u64 pc)
+{
+	for (u32 i = 0; i < WATCHES_MAX; i++)
+		if (w->watch[i].id && w->watch[i].config.is_code && w->watch[i].config.address == pc)
+			watches_fire_code(w, &w->watch[i], t, WATCH_CALL, 0, pc);
+	for (u32 i = 1; i <= WATCH_RETURNS_MAX; i++) {
+		struct kvm_regs room = { 0 };
+
+		if (w->returns[i].watch && w->returns[i].address == pc)
+			take_return(w, t, &w->returns[i], watch_regs(t, &room));
+	}
+	watch_stop_at_breakpoint(w, t);
+}
+
 void watch_take_code(struct watches *w, struct vcpu_thread *t)
 {
 	const struct kvm_debug_exit_arch *debug = &t->vcpu.run->debug.arch;
 	bool hit = false;
 
 	for (u32 i = 0; i < WATCHES_MAX; i++) {
-		struct watch *watch = &w->watch[i];
+		const struct watch *watch = &w->watch[i];
 
-		if (!watch->id || !watch->config.is_code || !(debug->dr6 >> watch->debug_register & 1) ||
-		    debug->pc != watch->config.address)
-			continue;
-		watches_fire_code(w, watch, t, WATCH_CALL, 0, debug->pc);
-		hit = true;
+		hit |= watch->id && watch->config.is_code && watch->debug_register &&
+		       debug->dr6 >> watch->debug_register & 1 && debug->pc == watch->config.address;
 	}
-	for (u32 i = 1; i <= WATCH_REGISTERS; i++) {
-		struct watch_return *r = &w->returns[i];
-		struct kvm_regs room = { 0 };
-
-		if (!r->watch || !(debug->dr6 >> i & 1) || debug->pc != r->address)
-			continue;
-		take_return(w, t, r, watch_regs(t, &room));
-		hit = true;
-	}
+	for (u32 i = 1; i <= WATCH_REGISTERS; i++)
+		hit |= w->returns[i].watch && debug->dr6 >> i & 1 && debug->pc == w->returns[i].address;
 	if (hit)
-		watch_stop_at_breakpoint(w, t);
+		watch_hit_code(w, t, debug->pc);
 }
 
 /* --- while every vCPU is parked --- */
@@ -87,7 +92,7 @@ struct error *machine_settle_returns(struct machine *m)
 	struct watches *w = m->watches;
 	bool changed = w->returns_changed;
 
-	for (u32 i = 1; i <= WATCH_REGISTERS; i++) {
+	for (u32 i = 1; i <= WATCH_RETURNS_MAX; i++) {
 		if (!w->returns[i].watch || !w->returns[i].is_over)
 			continue;
 		w->returns[i] = (struct watch_return){ 0 };
@@ -95,6 +100,17 @@ struct error *machine_settle_returns(struct machine *m)
 	}
 	w->returns_changed = false;
 	return changed ? watches_set_registers(w) : NULL;
+}
+
+/* By a register where there is one. 0: none. */
+static u32 free_return(const struct watches *w)
+{
+	u32 n = watches_free_register(w);
+
+	for (u32 i = WATCH_REGISTERS + 1; !n && w->soft_breakpoints_work && i <= WATCH_RETURNS_MAX; i++)
+		if (!w->returns[i].watch)
+			n = i;
+	return n;
 }
 
 bool machine_catch_return(struct machine *m, const struct watch_fire *call)
@@ -114,12 +130,15 @@ bool machine_catch_return(struct machine *m, const struct watch_fire *call)
 		return false;
 	}
 
-	u32 n = watches_free_register(w);
+	u32 n = free_return(w);
 
 	if (!n || regs.rsp % 8 || !translate(m, &sregs, regs.rsp, &at) || !guest_memory_at(&m->memory, at, 8))
 		return false;
 	memcpy(&r.address, guest_memory_at(&m->memory, at, 8), sizeof(r.address));
 	r.sp = regs.rsp + 8;
+	r.place = translate(m, &sregs, r.address, &at) ? guest_memory_at(&m->memory, at, 1) : NULL;
+	if (n > WATCH_REGISTERS && !r.place)
+		return false;
 	w->returns[n] = r;
 	w->returns_changed = true;
 	return true;

@@ -227,7 +227,9 @@ struct watch_counts machine_watch_counts(struct machine *m, u32 id)
 			.hits = watch->hits,
 			.dropped = watch->dropped,
 			.raced = watch->raced,
-			.backend = watch->debug_register ? WATCH_BY_REGISTER : WATCH_BY_PAGE,
+			.backend = watch->debug_register ? WATCH_BY_REGISTER :
+				   watch->config.is_code ? WATCH_BY_INT3 :
+							   WATCH_BY_PAGE,
 		};
 	pthread_mutex_unlock(&w->lock);
 	return ret;

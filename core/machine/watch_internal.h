@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "kvm/micro.h"
 #include "kvm/slots.h"
 #include "machine/internal.h"
 #include "machine/watch.h"
@@ -16,6 +17,7 @@
 /* A call that has not returned. */
 struct watch_return {
 	u32 watch; /* 0: there is none */
+	u8 *place; /* in the host's memory; used where it has no register */
 	bool is_over;
 	u64 address;
 	u64 sp; /* the stack pointer is that then */
@@ -56,6 +58,14 @@ struct watch_past {
 	u32 size;
 };
 
+/* An INT3 in the guest's code. */
+struct watch_plant {
+	u8 *at;
+	u8 original;
+};
+
+enum { WATCH_PLANTS_MAX = WATCHES_MAX + WATCH_RETURNS_MAX };
+
 struct watches {
 	struct machine *machine;
 	pthread_mutex_t lock;
@@ -68,7 +78,11 @@ struct watches {
 	u64 debugreg[8];
 	u64 step_dr7; /* without those of code: a vCPU that is stepped is to get past them */
 	bool code_registers_work; /* like registers_work */
-	struct watch_return returns[WATCH_REGISTERS + 1]; /* by their registers; is_over is of lock */
+	bool soft_breakpoints_work, soft_breakpoints_are_known; /* INT3 */
+	/* The first ones by their registers, the others by an INT3; is_over is of lock. */
+	struct watch_return returns[WATCH_RETURNS_MAX + 1];
+	struct watch_plant plants[WATCH_PLANTS_MAX];
+	u32 plant_count; /* atomic */
 	bool returns_changed;
 	struct watch_past past[WATCH_PAST_MAX]; /* a ring */
 	u32 past_at;
@@ -107,6 +121,17 @@ void watches_fire_code(struct watches *w, struct watch *watch, const struct vcpu
 void watch_stop_at_breakpoint(struct watches *w, struct vcpu_thread *t);
 /* watch_code.c; lock is held: the part of a KVM_EXIT_DEBUG that is about code. */
 void watch_take_code(struct watches *w, struct vcpu_thread *t);
+/* watch_plant.c; lock is held, or all are parked. */
+void watches_learn_soft_breakpoints(struct watches *w);
+bool watches_need_int3(const struct watches *w);
+bool watches_have_planted(const struct watches *w, u64 address);
+/* Its exit is one of an INT3 of ours, which it stands in front of: done. */
+bool watch_take_planted(struct vcpu_thread *t);
+/* lock is held: it stands in front of an instruction that is watched. */
+void watch_hit_code(struct watches *w, struct vcpu_thread *t, u64 pc);
+/* watch_vcpu.c: after an emulation that failed, the exception that the guest was to get for it is not to come. */
+void watch_forget_undefined(struct vcpu_thread *t);
+bool watches_try_out(struct watches *w, enum micro_guest guest);
 u64 watch_read(const struct watch *watch);
 const struct kvm_regs *watch_regs(const struct vcpu_thread *t, struct kvm_regs *room); /* of the last exit */
 u64 watch_rip(const struct vcpu_thread *t);

@@ -345,7 +345,7 @@ void watch_take_debug(struct vcpu_thread *t)
 	struct watches *w = t->machine->watches;
 	u64 dr6 = t->vcpu.run->debug.arch.dr6;
 
-	if (!w || !w->debug_control)
+	if (!w || !w->debug_control || watch_take_planted(t))
 		return;
 	pthread_mutex_lock(&w->lock);
 	watch_take_code(w, t);
@@ -368,7 +368,7 @@ void watch_take_debug(struct vcpu_thread *t)
 }
 
 /* The exception that the guest was to get for it. */
-static void forget_undefined(struct vcpu_thread *t)
+void watch_forget_undefined(struct vcpu_thread *t)
 {
 	enum { UNDEFINED = 6 };
 	struct kvm_vcpu_events events;
@@ -388,11 +388,14 @@ bool watch_take_failure(struct vcpu_thread *t)
 	struct machine *m = t->machine;
 	struct watch_stop *stop = m->watches ? &m->watches->stops[t->index] : NULL;
 
+	// A KVM that cannot emulate INT3 stops in front of it, too.
+	if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && watch_take_planted(t))
+		return true;
 	if (!stop || !m->watches->slots.page_count ||
 	    (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION &&
 	     run->internal.suberror != KVM_INTERNAL_ERROR_DELIVERY_EV))
 		return false;
-	forget_undefined(t);
+	watch_forget_undefined(t);
 	__atomic_store_n(&stop->blocked, true, __ATOMIC_RELEASE);
 	if (m->watch_wake)
 		m->watch_wake(m->watch_ctx);

@@ -254,7 +254,8 @@ static u64 code(u64 address, u64 count, u32 index)
 	};
 	u64 at = address + 0x800, sum = 0;
 
-	memcpy((void *)at, text, sizeof(text));
+	if (read8(at + sizeof(text) - 1) != text[sizeof(text) - 1]) // once: there may be a breakpoint
+		memcpy((void *)at, text, sizeof(text));
 	for (u64 i = 1; i <= count; i++) {
 		u64 result;
 

@@ -171,6 +171,58 @@ static void words_are_never_torn(void **state)
 	pthread_join(writer, NULL);
 }
 
+/* One byte of the guest's has something over it. */
+struct covered {
+	const u8 *at;
+	u8 original;
+	bool is_on;
+	u32 begun, ended;
+};
+
+static bool begin(void *ctx)
+{
+	struct covered *c = ctx;
+
+	c->begun += c->is_on;
+	return c->is_on;
+}
+
+static void end(void *ctx, const u8 *from, u8 *bytes, size_t size)
+{
+	struct covered *c = ctx;
+
+	c->ended++;
+	if (c->at >= from && c->at < from + size)
+		bytes[c->at - from] = c->original;
+}
+
+static void what_lies_over_the_guests_bytes_is_not_seen(void **state)
+{
+	struct rig *r = *state;
+	struct covered c = { .at = at(r, DATA + 0xfff), .original = 0x55, .is_on = true };
+	const struct view_cover cover = { .begin = begin, .end = end, .ctx = &c };
+	u8 bytes[4];
+	u64 value;
+
+	map_page(&r->tables, VMALLOC, DATA, 1);
+	map_page(&r->tables, VMALLOC + 0x1000, DATA + 0x3000, 1);
+	memset(at(r, DATA + 0xff0), 0xcc, 16);
+	memset(at(r, DATA + 0x3000), 0x11, 16);
+	r->view.cover = &cover;
+	assert_no_error(view_read(&r->view, 0, VMALLOC + 0xffe, bytes, sizeof(bytes)));
+	assert_memory_equal(bytes, "\xcc\x55\x11\x11", 4);
+	assert_no_error(view_read_scalar(&r->view, VMALLOC + 0xffc, 4, &value));
+	assert_int_equal(value, 0x55cccccc);
+	assert_no_error(view_read_scalar(&r->view, VMALLOC + 0xffd, 4, &value));
+	assert_int_equal(value, 0x1155cccc);
+	assert_int_equal(c.begun, c.ended);
+	assert_true(c.begun >= 3);
+	c.is_on = false;
+	assert_no_error(view_read_scalar(&r->view, VMALLOC + 0xffc, 4, &value));
+	assert_int_equal(value, 0xcccccccc);
+	assert_int_equal(c.begun, c.ended);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +233,7 @@ int main(void)
 		KNOWN_TEST(scalars_of_other_sizes_are_refused),
 		KNOWN_TEST(strings_end_with_their_nul_or_where_they_may),
 		KNOWN_TEST(words_are_never_torn),
+		KNOWN_TEST(what_lies_over_the_guests_bytes_is_not_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

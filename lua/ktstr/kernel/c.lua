@@ -167,6 +167,7 @@ struct view {
 	const struct view_segment *segments;
 	u32 segment_count;
 	u32 recorded;
+	const struct view_cover *cover;
 };
 struct view_place {
 	u64 gpa;
