@@ -1,5 +1,5 @@
 -- usage: ktstr script bench.lua start|memory|load|freeze|restore|kernel|clock|capture|periodic|captures|
---   boot|warm...
+--   watches|forks_watched|boot|warm...
 -- Measures and prints; scripts/bench/run says what runs where.
 local core = require "ktstr.core"
 local errors = require "ktstr.errors"
@@ -35,8 +35,10 @@ io.stdout:setvbuf "line"
 
 local measurements = require "warm"
 measurements.kernel = require "kernel"
-for name, measurement in pairs(require "captures") do
-  measurements[name] = measurement
+for _, part in ipairs { require "captures", require "watches" } do
+  for name, measurement in pairs(part) do
+    measurements[name] = measurement
+  end
 end
 
 function measurements.start()
