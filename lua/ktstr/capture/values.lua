@@ -55,14 +55,33 @@ local function plain_mask(value)
   return ok and tostring(cpus) or nil
 end
 
+local function member_of(value, name)
+  return value:get_(name)
+end
+
+local function element_of(value, i)
+  return value[i]
+end
+
+-- Looked up once a type: there are as many structs as tasks, and more.
+local function members_of(type)
+  local found = type.listed
+  if not found then
+    found = {}
+    for i, name in ipairs(type:member_names()) do
+      found[i] = { name = name, type = type:member(name).type }
+    end
+    type.listed = found
+  end
+  return found
+end
+
 local function plain_struct(value, type, depth)
   local out = {}
-  for _, name in ipairs(type:member_names()) do
-    local ok, member = memory.try(function()
-      return value:get_(name)
-    end)
+  for _, one in ipairs(members_of(type)) do
+    local ok, member = memory.try(member_of, value, one.name)
     if ok then
-      out[name] = plain(member, type:member(name).type, depth + 1)
+      out[one.name] = plain(member, one.type, depth + 1)
     end
   end
   return unless_empty(out)
@@ -71,9 +90,7 @@ end
 local function plain_array(value, type, depth)
   local out, element = list(), type:target()
   for i = 0, type.count - 1 do
-    local ok, one = memory.try(function()
-      return value[i]
-    end)
+    local ok, one = memory.try(element_of, value, i)
     if not ok then
       out[i + 1] = values.missing_because(one)
       break
@@ -161,11 +178,10 @@ end
 local function evaluate_members(k, node, value, type)
   local out, owner = {}, target_of(type)
   for name, kid in pairs(node.members) do
-    local ok, member = memory.try(function()
-      return value:get_(name)
-    end)
+    local ok, member = memory.try(member_of, value, name)
     if ok then
-      out[name] = evaluate(k, kid, member, owner:member(name).type)
+      kid.its_type = kid.its_type or owner:member(name).type
+      out[name] = evaluate(k, kid, member, kid.its_type)
     end
   end
   return unless_empty(out)
@@ -223,9 +239,7 @@ end
 local function evaluate_indices(k, node, value, type)
   local out = {}
   for i, kid in pairs(node.indices) do
-    local ok, one = memory.try(function()
-      return value[i]
-    end)
+    local ok, one = memory.try(element_of, value, i)
     if ok then
       out[("[%d]"):format(i)] = evaluate(k, kid, one, type:target())
     end
