@@ -268,7 +268,7 @@ $(BUILD)/tidy/%.c: %.c .clang-tidy
 format:
 	@clang-format -i $(C_FILES)
 
-BENCH := $(addprefix $(BUILD)/bench/,floor measure load freeze migrate kvm_trace.so)
+BENCH := $(addprefix $(BUILD)/bench/,floor measure load freeze migrate ticks kvm_trace.so)
 
 $(BUILD)/bench/%: scripts/bench/%.c $(LIBCORE)
 	@mkdir -p $(@D)
