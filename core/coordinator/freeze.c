@@ -8,6 +8,9 @@
 #include "machine/frozen.h"
 #include "machine/watch.h"
 
+/* So long vCPUs have to come by themselves. */
+#define HURRY_AFTER_NS NSEC_PER_MSEC
+
 bool freeze_turn(void *coordinator)
 {
 	struct coordinator *c = coordinator;
@@ -130,6 +133,19 @@ static struct error *did_not_park(struct coordinator *c, struct error *timeout)
 			    machine_cpus(c->machine), (double)c->patience_ns / NSEC_PER_SEC, where);
 }
 
+/* A machine that has its processors for itself is done long before anybody has to be hurried. */
+static struct error *wait_for_all(struct coordinator *c, struct rendezvous *r)
+{
+	u64 first = c->patience_ns < HURRY_AFTER_NS ? c->patience_ns : HURRY_AFTER_NS;
+	struct error *err = rendezvous_wait(r, &c->loop, first, freeze_turn, c);
+
+	if (!err || error_code(err) != ERROR_TIMEOUT || machine_has_stop(c->machine) || first == c->patience_ns)
+		return err;
+	error_destroy(err);
+	machine_hurry(c->machine);
+	return rendezvous_wait(r, &c->loop, c->patience_ns - first, freeze_turn, c);
+}
+
 /* What the guard is to undo begins with it. */
 static struct error *stop_the_world(struct coordinator *c, struct world_guard *guard)
 {
@@ -138,7 +154,7 @@ static struct error *stop_the_world(struct coordinator *c, struct world_guard *g
 	guard->coordinator = c;
 	rendezvous_begin(r);
 
-	struct error *err = rendezvous_wait(r, &c->loop, c->patience_ns, freeze_turn, c);
+	struct error *err = wait_for_all(c, r);
 
 	if (machine_has_stop(c->machine)) {
 		error_destroy(err);

@@ -72,6 +72,13 @@ static const struct vcpu *vcpu_of(void *ctx, u32 index)
 	return &m->vcpus[index].vcpu;
 }
 
+void machine_hurry(struct machine *m)
+{
+	for (u32 i = 0; i < m->vcpu_count; i++)
+		if (rendezvous_is_missing(&m->rendezvous, i))
+			vcpu_thread_hurry(&m->vcpus[i]);
+}
+
 void machine_stop_clocks(struct machine *m)
 {
 	clocks_stop(&m->clocks, vcpu_of, m);

@@ -16,6 +16,12 @@
 /* Any thread; rendezvous.h says what it may do with it. */
 struct rendezvous *machine_rendezvous(struct machine *m);
 
+/*
+ * The rendezvous waits for vCPUs that others keep from their turn: each of them is the first to have a processor until
+ * it has parked, as far as the user may ask for that.
+ */
+void machine_hurry(struct machine *m);
+
 /* Where the vCPU was when last seen, in words, without waiting for it: its last exit, its rip then. Any time. */
 void machine_describe_cpu(struct machine *m, u32 cpu, char *buffer, size_t size);
 

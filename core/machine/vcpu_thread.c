@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -162,11 +163,20 @@ static void set_batch(const struct vcpu_thread *t, bool on)
 		sched_setscheduler(0, on ? SCHED_BATCH : SCHED_OTHER, &none);
 }
 
+static void end_hurry(struct vcpu_thread *t)
+{
+	if (!__atomic_load_n(&t->is_hurried, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&t->is_hurried, false, __ATOMIC_RELAXED);
+	setpriority(PRIO_PROCESS, 0, t->nice);
+}
+
 /* Its exit has retired: the vCPU stands between two instructions until the thaw. */
 static struct error *park(struct vcpu_thread *t, enum verdict *verdict)
 {
 	struct error *err = NULL;
 
+	end_hurry(t);
 	set_batch(t, true);
 	timer_note(&t->vcpu, &t->timer);
 	for (u32 generation = park_wanted(t->park); generation; generation = park_wait(t->park)) {
@@ -195,6 +205,7 @@ static struct error *run_until_end(struct vcpu_thread *t, enum verdict *verdict)
 				err = park(t, verdict);
 			continue;
 		}
+		end_hurry(t); // of a freeze that was given up before it parked
 		if (watch_wants_attention(t)) {
 			err = vcpu_thread_retire(t, verdict);
 			if (!err && *verdict == VERDICT_GO_ON)
@@ -247,6 +258,7 @@ static void *vcpu_thread_main(void *arg)
 	// Either a kick finds the thread running and signals it, or run() finds the wish that came before.
 	t->self = pthread_self();
 	t->tid = gettid();
+	t->nice = getpriority(PRIO_PROCESS, 0);
 	t->is_crowding = is_crowding(m);
 	__atomic_store_n(&t->running, true, __ATOMIC_SEQ_CST);
 
@@ -299,6 +311,13 @@ void vcpu_thread_kick(struct vcpu_thread *t)
 	__atomic_fetch_add(&t->kicks, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&t->running, __ATOMIC_SEQ_CST))
 		pthread_kill(t->self, KICK_SIGNAL);
+}
+
+/* The mark comes last: a thread that has seen none has what is its own still to get back. */
+void vcpu_thread_hurry(struct vcpu_thread *t)
+{
+	if (__atomic_load_n(&t->running, __ATOMIC_SEQ_CST) && !setpriority(PRIO_PROCESS, (id_t)t->tid, -20))
+		__atomic_store_n(&t->is_hurried, true, __ATOMIC_RELEASE);
 }
 
 void vcpu_thread_join(struct vcpu_thread *t)

@@ -39,6 +39,8 @@ struct vcpu_thread {
 	bool exit_pending; /* the last exit's instruction retires only when the vCPU runs again */
 	struct park_slot *park;
 	bool is_crowding; /* it may keep who wakes it from a processor */
+	int nice; /* its own, once running */
+	bool is_hurried; /* atomic: it has another, until it has parked */
 	struct timer_note timer; /* while parked */
 	struct vcpu_step step; /* the coordinator's, but for the time that it gives it away */
 	u32 kicks; /* atomic: so often has it been kicked */
@@ -55,6 +57,8 @@ enum verdict {
 MUST_CHECK struct error *vcpu_thread_start(struct vcpu_thread *t);
 /* Makes it look at the machine's wish to stop, wherever it is. Not once it may have been joined. */
 void vcpu_thread_kick(struct vcpu_thread *t);
+/* Of the threads that wait for a processor it is the first, until it has parked. As kick(). */
+void vcpu_thread_hurry(struct vcpu_thread *t);
 void vcpu_thread_join(struct vcpu_thread *t);
 
 /* --- on the thread itself --- */

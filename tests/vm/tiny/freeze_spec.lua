@@ -177,6 +177,43 @@ describe("a machine", function()
   end)
 end)
 
+describe("a vCPU that a freeze waits for", function()
+  -- Of the thread of that name in this process.
+  local function niceness(name)
+    for _, entry in ipairs(require("posix.dirent").dir "/proc/self/task") do
+      local stat = io.open(("/proc/self/task/%s/stat"):format(entry))
+      local text = stat and stat:read "*a" or ""
+      if stat then
+        stat:close()
+      end
+      if text:match "%((.*)%)" == name then
+        return tonumber(text:match("%) " .. ("%S+ "):rep(16) .. "(%-?%d+)"))
+      end
+    end
+  end
+
+  it("is the first to have a processor until it has parked, where the user may say so", function()
+    local machine = tiny_guest.start("load=1", finally, { cpus = 2 })
+    local own = niceness "vcpu1"
+    assert.is_number(own)
+    machine:test_hook("rendezvous_timeout", 0.05)
+    machine:test_hook("deaf", 1, 3600)
+    tiny_guest.refused("timeout", machine.freeze, machine)
+    if require("posix.unistd").geteuid() == 0 then
+      assert.equals(-20, niceness "vcpu1")
+    end
+    machine:test_hook("deaf", 1, 0)
+    machine:test_hook("rendezvous_timeout", 30)
+    for _ = 1, 3 do
+      machine:freeze()
+      machine:thaw()
+      tiny_guest.wait_until(function()
+        return niceness "vcpu0" == own and niceness "vcpu1" == own
+      end)
+    end
+  end)
+end)
+
 describe("two machines", function()
   it("are frozen at the same time, each by itself", function()
     local one = tiny_guest.start("load=0", finally, { cpus = 2 })
