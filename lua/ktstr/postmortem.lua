@@ -122,6 +122,15 @@ function postmortem.of_kernel(vm, failure)
   dump(vm, ("the guest's kernel has failed (%s): %s"):format(failure.kind, failure.line))
 end
 
+local function is_captured(vm)
+  for _, one in ipairs(vm:captures()) do
+    if one.tag == TAG then
+      return true
+    end
+  end
+  return false
+end
+
 --- The same, once, of a machine whose workload has died, with one capture more where it still can be taken.
 ---@param vm ktstr.VM
 ---@param why string
@@ -130,7 +139,8 @@ function postmortem.of_workload(vm, why)
     return
   end
   vm.was_dumped = true
-  if not vm.result and not vm.channel.ended and not vm:is_frozen() then
+  -- What the kernel has come to says more about the cause: it is earlier.
+  if not vm.result and not vm.channel.ended and not vm:is_frozen() and not is_captured(vm) then
     local ok, e = attempt(vm.capture, vm, TAG)
     if not ok then
       why = ("%s\n  no capture of that moment: %s"):format(why, tostring(e))

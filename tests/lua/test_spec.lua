@@ -125,6 +125,16 @@ describe("a test with workers", function()
       t:hold()
     end)
     assert.same({ "fail", 1, "failure" }, { result.status, #machine_of().taken, machine_of().taken[1].tag })
+    -- One that its kernel's failure has ended: that was captured when it came.
+    result = run({}, function(t)
+      t:cgroup("cg_0", { workers = 3 })
+      t:start()
+      machine_of():capture "failure"
+      machine_of().taken[1].source = "failure"
+      t:stop()
+    end)
+    assert.same({ "fail", 1, "failure" },
+      { result.status, #machine_of().taken, machine_of().taken[1].source })
   end)
 
   it("has them over the time that a hold says", function()
