@@ -1,4 +1,5 @@
 -- Objects over hand-made types and memory of this process: what each kind of field reads as.
+local ffi = require "ffi"
 local jit_util = require "jit.util"
 local fake_kernel = require "tests.lua.fake_kernel"
 local errors = require "ktstr.errors"
@@ -383,6 +384,24 @@ describe("an object", function()
     end)
     assert.matches("struct elsewhere", e.message, 1, true)
     assert.is_true(task.inner:cast_("struct pair"):address_() == OTHER)
+  end)
+end)
+
+describe("a part of the library that is loaded again", function()
+  it("has a type of objects of its own, as in a second spec file", function()
+    local address, memory = require "ktstr.kernel.address", require "ktstr.kernel.memory"
+    finally(function()
+      package.loaded["ktstr.kernel.memory"] = memory
+      address.set_object(memory.Object)
+    end)
+    local function load_again()
+      package.loaded["ktstr.kernel.memory"] = nil
+      return require "ktstr.kernel.memory"
+    end
+    -- Busted keeps ctypes by their text, and the first methods of each: with one text for both, the methods
+    -- of one copy would be asked about the other one's objects.
+    local one, other = load_again(), load_again()
+    assert.is_false(ffi.istype(one.Object, other.Object()))
   end)
 end)
 

@@ -8,13 +8,20 @@ local address = {}
 local u64, s64 = ffi.typeof "uint64_t", ffi.typeof "int64_t"
 local cast, istype = ffi.cast, ffi.istype
 
---- For the text of a ctype that gets a metatable. A spec may load the library again, which then wants ctypes
---- of its own: so they have no names, and busted, which takes equal texts for one type, sees different ones.
-address.unique = tostring(address)
+--- For the text of a ctype that gets a metatable: another one each time in this process. A spec may load the
+--- library, or a part of it, again, which then wants ctypes of its own: so they have no names, and busted,
+--- which takes equal texts for one type and keeps its first metatable, sees different ones.
+---@return string
+function address.unique()
+  local registry = debug.getregistry()
+  local count = (registry["ktstr.ctypes"] or 0) + 1
+  registry["ktstr.ctypes"] = count
+  return ("ctype %d"):format(count)
+end
 
 -- named_: 1 of a symbol's, and of what was counted from there: such an address is meant as it is, see
 -- memory.slot().
-local Address = ffi.typeof(("struct { uint64_t value_; uint32_t named_; } /* %s */"):format(address.unique))
+local Address = ffi.typeof(("struct { uint64_t value_; uint32_t named_; } /* %s */"):format(address.unique()))
 
 -- The ctype of objects, whose address is in place_; kernel/memory.lua says it. Until then, for instance where
 -- captures are read out of files, there are none.

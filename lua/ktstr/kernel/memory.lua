@@ -31,7 +31,7 @@ memory.Object = ffi.typeof(([[struct {
   uint32_t handle_;
   uint32_t generation_;
   uint32_t origin_;
-} /* %s */]]):format(address.unique))
+} /* %s */]]):format(address.unique()))
 local Object = memory.Object
 address.set_object(Object)
 
