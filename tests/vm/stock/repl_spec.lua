@@ -99,8 +99,8 @@ describe("the commands of the prompt", function()
     local parent = a[2]:match "%) %u (%d+)"
     assert.matches(("\n +%s +%s +%%d +%%x+ +IN +normal +0 +sleep\n$"):format(pids[1], parent), a[5])
 
-    -- One of the three has the CPU, two wait for it in their group. A freeze in the middle of a switch finds the
-    -- one that still has the CPU among those that wait, too.
+    -- One of the three has the CPU, two wait for it in their group. A freeze in the middle of a switch finds
+    -- the one that still has the CPU among those that wait, too.
     local current = a[6]:match "CURRENT: PID: (%d+)"
     local waiting = a[6]:match "GROUP CFS RB_ROOT: [^\n]*</crowd>[^\n]*\n(.*)$"
     if a[15] == "true\n" then
