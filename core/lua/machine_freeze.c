@@ -244,27 +244,31 @@ static int lua_machine_capture(lua_State *L)
 
 static const char record_metatable[] = "ktstr.record";
 
+/* What Lua's FFI finds a struct record * in, and is held by. */
+struct lua_record {
+	struct record *record;
+};
+
 static int record_gc(lua_State *L)
 {
-	struct record **r = luaL_checkudata(L, 1, record_metatable);
+	struct lua_record *lr = luaL_checkudata(L, 1, record_metatable);
 
-	record_put(*r);
-	*r = NULL;
+	record_put(lr->record);
+	lr->record = NULL;
 	return 0;
 }
 
-/* What Lua's FFI finds a struct record * in, and is held by. */
 static void push_record(lua_State *L, struct record *record)
 {
-	struct record **r = lua_newuserdata(L, sizeof(*r));
+	struct lua_record *lr = lua_newuserdata(L, sizeof(*lr));
 
-	*r = NULL;
+	lr->record = NULL;
 	if (luaL_newmetatable(L, record_metatable)) {
 		lua_pushcfunction(L, record_gc);
 		lua_setfield(L, -2, "__gc");
 	}
 	lua_setmetatable(L, -2);
-	*r = record_get(record);
+	lr->record = record_get(record);
 }
 
 /* What captures record: a program of bytes; or nothing, and why. */
