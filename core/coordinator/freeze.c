@@ -8,8 +8,9 @@
 #include "machine/frozen.h"
 #include "machine/watch.h"
 
-/* So long vCPUs have to come by themselves. */
+/* So long vCPUs have to come by themselves; where they did not, that many freezes hurry them from the start. */
 #define HURRY_AFTER_NS NSEC_PER_MSEC
+enum { HURRIED_FREEZES = 16 };
 
 bool freeze_turn(void *coordinator)
 {
@@ -137,11 +138,19 @@ static struct error *did_not_park(struct coordinator *c, struct error *timeout)
 static struct error *wait_for_all(struct coordinator *c, struct rendezvous *r)
 {
 	u64 first = c->patience_ns < HURRY_AFTER_NS ? c->patience_ns : HURRY_AFTER_NS;
+
+	if (c->hurried_freezes) {
+		c->hurried_freezes--;
+		machine_hurry(c->machine);
+	}
+
 	struct error *err = rendezvous_wait(r, &c->loop, first, freeze_turn, c);
 
 	if (!err || error_code(err) != ERROR_TIMEOUT || machine_has_stop(c->machine) || first == c->patience_ns)
 		return err;
 	error_destroy(err);
+	// On a busy host it takes this thread a while to come to its turn again: the next ones do not wait for that.
+	c->hurried_freezes = HURRIED_FREEZES;
 	machine_hurry(c->machine);
 	return rendezvous_wait(r, &c->loop, c->patience_ns - first, freeze_turn, c);
 }

@@ -78,6 +78,7 @@ struct coordinator {
 	u64 deadline_left_ns; /* of the run, while frozen */
 	u64 started_ns, frozen_at_ns, frozen_total_ns;
 	u64 patience_ns; /* of a rendezvous */
+	u32 hurried_freezes; /* that many hurry the vCPUs at once */
 	bool thaw_is_awaited; /* by main */
 	bool warned_of_clocks;
 	struct loop_timer stuck_timer; /* looks whether every vCPU has left its park */
