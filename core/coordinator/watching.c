@@ -233,15 +233,21 @@ static struct error *record_all(struct coordinator *c, void *arg)
 
 /* --- */
 
-static void say_fast(struct coordinator *c)
+static void say_what_costs(struct coordinator *c)
 {
 	struct watch_config watch;
+	u64 ns;
 
 	while (machine_find_fast_watch(c->machine, &watch))
 		coordinator_warn(c,
 				 "the watch of %s fires more than %u times a second: the rest is counted, but not "
 				 "recorded; give it a condition (when), or another rate",
 				 watch.name, watch.rate);
+	if (machine_find_hot_watch(c->machine, &watch, &ns))
+		coordinator_warn(c,
+				 "the page of the watch of %s is a hot one: within %.1f s the guest has written %u times "
+				 "beside what is watched, and has to wait for each; a debug register costs nothing",
+				 watch.name, (double)ns / NSEC_PER_SEC, WATCH_BESIDE_MAX);
 }
 
 /* A freeze came to nothing. Whoever waits is not to wait for ever. */
@@ -294,7 +300,7 @@ void watching_serve(struct coordinator *c)
 	if (!c->watching.due || machine_has_stop(c->machine))
 		return;
 	c->watching.due = false;
-	say_fast(c);
+	say_what_costs(c);
 	if (!machine_has_fires(c->machine))
 		return;
 

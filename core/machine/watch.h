@@ -17,6 +17,7 @@ enum {
 	WATCH_RATE = 1000, /* see watch_config.rate */
 	WATCH_FIRES_MAX = WATCHES_MAX, /* of one vCPU, by one instruction */
 	WATCH_NAME_MAX = 64,
+	WATCH_BESIDE_MAX = 10000, /* writes beside what is watched: the page is a hot one */
 	WATCH_RETURNS_MAX = 64,
 };
 
@@ -149,6 +150,8 @@ void machine_drop_fires(struct machine *m);
 void machine_note_recording(struct machine *m, u64 ns);
 /* One of its hits that was taken could not be kept. */
 void machine_note_dropped(struct machine *m, u32 id);
+/* One whose page has turned out to be hot, once for a machine; and for how long the machine has run with it. */
+bool machine_find_hot_watch(struct machine *m, struct watch_config *ret, u64 *ns);
 /* A watch that has begun to drop writes, each once. False: there is none. */
 bool machine_find_fast_watch(struct machine *m, struct watch_config *ret);
 /* wake(ctx) is called, on a vCPU's thread, when there is something to take or to say. Before the start. */

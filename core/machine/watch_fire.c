@@ -80,6 +80,17 @@ bool watches_note_race(struct watches *w, struct watch *watch, u32 cpu)
 	return raced;
 }
 
+void watches_note_beside(struct watches *w, u64 gpa)
+{
+	if (!w->beside)
+		w->beside_since_ns = clock_now_ns();
+	if (++w->beside < WATCH_BESIDE_MAX || w->is_hot)
+		return;
+	w->is_hot = true;
+	w->hot_gpa = gpa;
+	wake(w->machine);
+}
+
 static void drop(struct watches *w, struct watch *watch)
 {
 	watch->dropped++;
@@ -272,6 +283,28 @@ bool machine_find_fast_watch(struct machine *m, struct watch_config *ret)
 		*ret = watch->config;
 		found = true;
 	}
+	pthread_mutex_unlock(&w->lock);
+	return found;
+}
+
+bool machine_find_hot_watch(struct machine *m, struct watch_config *ret, u64 *ns)
+{
+	struct watches *w = m->watches;
+	bool found = false;
+
+	if (!w)
+		return false;
+	pthread_mutex_lock(&w->lock);
+	for (u32 i = 0; w->is_hot && !w->is_hot_said && !found && i < WATCHES_MAX; i++) {
+		const struct watch *watch = &w->watch[i];
+
+		found = watch->id && !watch->debug_register && !watch->config.is_code &&
+			watch->config.gpa / SLOTS_PAGE_SIZE == w->hot_gpa / SLOTS_PAGE_SIZE;
+		if (found)
+			*ret = watch->config;
+	}
+	*ns = clock_now_ns() - w->beside_since_ns;
+	w->is_hot_said |= w->is_hot;
 	pthread_mutex_unlock(&w->lock);
 	return found;
 }

@@ -86,6 +86,9 @@ struct watches {
 	bool returns_changed;
 	struct watch_past past[WATCH_PAST_MAX]; /* a ring */
 	u32 past_at;
+	u64 beside, beside_since_ns; /* writes to protected pages that were nobody's, from the first on */
+	u64 hot_gpa; /* of the last of them when there were too many */
+	bool is_hot, is_hot_said;
 	u64 fired; /* so many fires there have been */
 	u64 sequence; /* atomic; of writes that debug registers saw */
 	u64 recording_ns; /* that recording has taken so far */
@@ -113,6 +116,8 @@ struct watch_change {
 /* lock is held. The vCPU has written there. */
 void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t,
 		  const struct watch_change *change);
+/* Likewise: a write to a protected page, of what nobody watches. */
+void watches_note_beside(struct watches *w, u64 gpa);
 /* Likewise, of a write that a debug register saw: whether another vCPU may have written as well. */
 bool watches_note_race(struct watches *w, struct watch *watch, u32 cpu);
 void watches_fire_code(struct watches *w, struct watch *watch, const struct vcpu_thread *t, enum watch_event_kind kind,

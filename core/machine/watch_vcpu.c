@@ -292,6 +292,8 @@ static void write_watched(struct watches *w, struct vcpu_thread *t, const struct
 	}
 	if (aligned)
 		note_past(w, write, before);
+	if (!count)
+		watches_note_beside(w, write->gpa);
 	for (u32 i = 0; i < count; i++) {
 		const struct watch_change change = {
 			.before = touched[i].before,

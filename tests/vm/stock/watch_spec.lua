@@ -156,6 +156,23 @@ describe("a watch on a stock kernel", function()
         write("/proc/sys/kernel/panic", { 0 })
       end)
 
+      it("counts as many context switches as the kernel does", function()
+        for cpu = 0, 1 do
+          local rq = k:per_cpu("runqueues", cpu)
+          vm:freeze()
+          local w = vm:watch(rq:member_ "nr_switches", { backend = backend })
+          local before = rq.nr_switches
+          vm:thaw()
+          vm:exec { "sh", "-c", "/bin/true; /bin/true", cpus = tostring(cpu), timeout = 120 }
+          vm:freeze()
+          local switches, hits = rq.nr_switches - before, w:hits()
+          vm:thaw()
+          w:cancel()
+          assert.is_true(switches > 4)
+          assert.equals(switches, hits)
+        end
+      end)
+
       it("knows what the host has written between", function()
         write("/proc/sys/kernel/panic", { 1 })
         local fires = fires_of("panic_timeout", { backend = backend, len = 4 }, function()
