@@ -1,8 +1,10 @@
 -- The default plan for each kernel in the cache: that it can be compiled, and what it has there.
+local ffi = require "ffi"
 local declarations = require "ktstr.declarations"
 local errors = require "ktstr.errors"
 local image = require "ktstr.kernel.image"
 local kernels = require "ktstr.kernels"
+local log = require "ktstr.capture.log"
 local ktstr = require "ktstr"
 local native = require "ktstr.capture.native"
 local plan = require "ktstr.capture.plan"
@@ -67,6 +69,20 @@ describe("the default plan", function()
         assert.is_true(has["scx_root.pnode[1].global_dsq"] or has["scx_root.global_dsqs[1].list"])
       end
       assert.is_true(compiled.has_maps)
+    end)
+
+    it("knows where the log of " .. kernel.release .. " is", function()
+      local _, k = compiled_for(kernel)
+      local bytes = log.layout(k)
+      assert.equals(16 * 8, #bytes)
+      local words = ffi.new "uint64_t[16]"
+      ffi.copy(words, bytes, #bytes)
+      assert.is_true(words[0] == k:_place(k:_symbol "prb"))
+      -- A record's number, its text's length and who said it lie in this order, and within it.
+      assert.is_true(words[13] < words[14] and words[14] < words[15] and words[15] < words[12])
+      -- Of a descriptor: its state, where its text begins, where it ends.
+      assert.same({ 0, 8, 16, 24 },
+        { tonumber(words[9]), tonumber(words[10]), tonumber(words[11]), tonumber(words[8]) })
     end)
 
     it("has lists, trees and tables of ids beside it, for " .. kernel.release, function()
