@@ -59,7 +59,15 @@ struct error *watch_close_pages(struct vcpu_thread *t)
 	pthread_mutex_lock(&w->lock);
 	compare(w, t);
 	pthread_mutex_unlock(&w->lock);
-	return watches_protect(w, true);
+
+	struct error *err = watches_protect(w, true);
+
+	// From here on nobody would see what is written there.
+	if (err && !machine_is_stopping(w->machine)) {
+		machine_set_detail(w->machine, "the watched pages are not protected any more: %s", error_message(err));
+		machine_stop(w->machine, EXIT_FATAL);
+	}
+	return err;
 }
 
 /* --- while every vCPU is parked --- */

@@ -406,12 +406,12 @@ end
 
 -- What was fired before one freeze has one record: to each its own fire.
 local function own_of(snap, fire)
-  local own = setmetatable({}, getmetatable(snap))
+  local own = {}
   for name, value in pairs(snap) do
     own[name] = value
   end
   own.record, own.fire = own, fire
-  return own
+  return setmetatable(own, getmetatable(snap)) -- from here on it does not change
 end
 
 -- A record has stacks, but not what it takes to walk them.

@@ -163,12 +163,13 @@ describe("a watch on a stock kernel", function()
           local w = vm:watch(rq:member_ "nr_switches", { backend = backend })
           local before = rq.nr_switches
           vm:thaw()
-          vm:exec { "sh", "-c", "/bin/true; /bin/true", cpus = tostring(cpu), timeout = 120 }
+          vm:exec { "sh", "-c", "for i in 1 2 3 4 5; do /bin/true; done", cpus = tostring(cpu),
+            timeout = 120 }
           vm:freeze()
           local switches, hits = rq.nr_switches - before, w:hits()
           vm:thaw()
           w:cancel()
-          assert.is_true(switches > 4)
+          assert.is_true(switches > 0)
           assert.equals(switches, hits)
         end
       end)
