@@ -10,7 +10,7 @@ local options = require "ktstr.options"
 ---@field name string what is watched, as it was given
 ---@field address ktstr.Address
 ---@field len integer bytes
----@field backend string "register" or "page"
+---@field backend string "register" or "page"; of a call "register" or "int3"
 local Watch = {}
 Watch.__index = Watch
 
