@@ -479,7 +479,7 @@ end
 --- vm:watch().
 ---   vm:on_call("do_exit", function(snap) print(snap.fire, snap:cpu(snap.fire.cpu).regs.rdi) end)
 --- A debug register is needed for the function and for each call that has not returned; there are three.
---- Then an INT3 serves, where this KVM stops at one. Raises "not-found", "unsupported" (neither is to be had).
+--- Then an INT3 serves, where this KVM stops at one. Raises "not-found", "unsupported" (neither can be had).
 ---@param what string|ktstr.Address a function, or any instruction's address
 ---@param given { returns: boolean|nil, frozen: boolean|nil, rate: integer|nil }|fun(snap: ktstr.Capture)|nil
 ---@param fn fun(snap: ktstr.Capture)|nil
