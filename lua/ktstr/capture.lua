@@ -107,14 +107,24 @@ local LATE = {
   notes = notes_of,
 }
 
+-- What it has is not in itself, where everybody could set it.
 function Capture.__index(self, name)
+  local fields = rawget(self, "_fields")
+  local value = fields[name]
+  if value ~= nil then
+    return value
+  end
   local late = LATE[name]
   if not late then
     return Capture[name] or require("ktstr.capture.access")[name]
   end
-  local value = late(self)
-  rawset(self, name, value)
-  return value
+  fields[name] = late(self)
+  return fields[name]
+end
+
+function Capture.__newindex(self, name)
+  errors.raise("unsupported", ("capture '%s': '%s' cannot be set: a record does not change"):format(self.tag,
+    tostring(name)))
 end
 
 --- How many CPUs it has.
@@ -170,7 +180,7 @@ end
 ---@param plan ktstr.CompiledPlan|nil that its record was made by
 ---@return ktstr.Capture
 function capture.new(raw, plan)
-  local self = setmetatable({
+  local fields = {
     tag = raw.tag,
     source = raw.source,
     elapsed_ms = raw.elapsed * 1000,
@@ -181,10 +191,9 @@ function capture.new(raw, plan)
     frozen_ms = (raw.frozen or 0) * 1000,
     reason = raw.missed and raw.reason or nil,
     release = plan and plan.origin.release,
-    _raw = raw,
-    _plan = plan,
-  }, Capture)
-  self.record = not raw.missed and self or nil
+  }
+  local self = setmetatable({ _fields = fields, _raw = raw, _plan = plan or false }, Capture)
+  fields.record = not raw.missed and self or nil
   return self
 end
 

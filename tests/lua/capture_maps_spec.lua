@@ -40,7 +40,7 @@ local function take(fake, ...)
   local cpu = { regs = ("\0"):rep(144), sregs = ("\0"):rep(312) }
   local snap = capture.new({ tag = "here", source = "main", number = 1, elapsed = 1, clock = 1, frozen = 0,
     missed = false, reason = "", cpus = { cpu, cpu }, record = ffi.new("struct record *[1]", one) }, compiled)
-  snap.held_by_the_test = one
+  rawset(snap, "held_by_the_test", one)
   return snap
 end
 

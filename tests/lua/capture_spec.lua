@@ -78,7 +78,7 @@ local function take()
   ffi.fill(fake.direct, fake_kernel.DIRECT_SIZE, 0xee)
   local holder = ffi.new("struct record *[1]", one)
   local snap = capture.new(raw_capture { record = holder }, compiled)
-  snap.held_by_the_test = one
+  rawset(snap, "held_by_the_test", one)
   return snap
 end
 
@@ -109,6 +109,27 @@ describe("a capture", function()
     assert.equals("ambiguous", raised(snap.var, snap, "twice", "u64").code)
     says(raised(snap.var, snap, "jiffies_64", "struct rq"), "'jiffies_64' is a u64, and not a struct rq")
     assert.equals(snap:var "jiffies_64", snap:var("jiffies_64", "u64"))
+  end)
+
+  it("does not change", function()
+    local snap = take()
+    local kept = ktstr.record(snap:json())
+    for _, one in ipairs { snap, kept } do
+      local before = one:json()
+      for _, change in ipairs {
+        function() one.tag = "there" end,
+        function() one.phase = "another" end,
+        function() one:cpu(0).rq.nr_running = 5 end,
+        function() one:cpu(0).rq.curr.pairs[0] = 5 end,
+      } do
+        local e = raised(change)
+        assert.is_true(e.code == "unsupported" or e.code == "invalid", tostring(e))
+      end
+      one:values().jiffies_64 = 5
+      one:data().values.runqueues[1].nr_running = 5
+      assert.equals(before, one:json())
+      assert.equals("here", one.tag)
+    end
   end)
 
   it("says where a field is missing, and what there is", function()

@@ -209,32 +209,57 @@ local function is_page(page)
   return is_object(page) and address.is(page.address) and is_string(page.bytes)
 end
 
+-- Each CPU's runqueue, each task: what is told of them with others in one line, or a table.
+local function are_structs(list)
+  return list == nil or each(list, function(one)
+    return one == nil or values.is_missing(one) or is_object(one)
+  end)
+end
+
+local function is_note(note)
+  return is_object(note) and is_string(note.text) and is_string(note.what) and is_string(note.path)
+    and type(note.count) == "number" and (note.address == nil or address.is(note.address))
+end
+
+-- One of these is what there is of a map.
+local function has_contents(map)
+  return map.entries and each(map.entries, is_object) or is_object(map.globals)
+    or map.pages and each(map.pages, is_page) or map.records and each(map.records, is_string)
+    or is_string(map.unreadable)
+end
+
+local function is_map(map)
+  return values.is_missing(map) or is_object(map) and type(map.id) == "number" and is_string(map.name)
+    and is_string(map.type) and has_contents(map)
+end
+
+local NEEDED = { tag = "string", source = "string", elapsed_ms = "number", clock = "number",
+  frozen_ms = "number" }
+local OPTIONAL = { reason = "string", release = "string", phase = "string", workload_ms = "number",
+  epoch = "number" }
+
 -- What is wrong with the form of what was read; nil: nothing.
 local function defect(data)
-  for name, kind in pairs { tag = "string", source = "string", elapsed_ms = "number", clock = "number",
-    frozen_ms = "number" } do
+  for name, kind in pairs(NEEDED) do
     if type(data[name]) ~= kind then
       return ("its '%s' is no %s"):format(name, kind)
     end
   end
-  if data.reason ~= nil and type(data.reason) ~= "string" then
-    return "its 'reason' is no string"
-  elseif not each(data.notes, function(note)
-    return is_object(note) and type(note.text) == "string" and type(note.what) == "string"
-  end) then
+  for name, kind in pairs(OPTIONAL) do
+    if data[name] ~= nil and type(data[name]) ~= kind then
+      return ("its '%s' is no %s"):format(name, kind)
+    end
+  end
+  if not each(data.notes, is_note) then
     return "its 'notes' are none"
   elseif data.reason == nil and not each(data.cpus, function(cpu)
     return is_object(cpu) and is_object(cpu.regs)
   end) then
     return "its 'cpus' are none"
-  elseif data.values ~= nil and not is_object(data.values) then
-    return "its 'values' are no object"
-  elseif data.maps ~= nil and not each(data.maps, function(map)
-    return values.is_missing(map) or is_object(map) and type(map.id) == "number" and is_string(map.name)
-      and type(map.type) == "string" and (map.entries == nil or each(map.entries, is_object))
-      and (map.globals == nil or is_object(map.globals)) and (map.pages == nil or each(map.pages, is_page))
-      and (map.records == nil or each(map.records, is_string))
-  end) then
+  elseif data.values ~= nil and not (is_object(data.values) and are_structs(data.values.runqueues)
+    and are_structs(data.values.tasks)) then
+    return "its 'values' are none"
+  elseif data.maps ~= nil and not each(data.maps, is_map) then
     return "its 'maps' are none"
   end
 end

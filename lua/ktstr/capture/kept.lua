@@ -24,6 +24,12 @@ function Kept.__index(self, name)
   return rawget(self, "_data")[name]
 end
 
+local function refuse_change(_, name)
+  errors.raise("unsupported", ("'%s' cannot be set: a record does not change"):format(tostring(name)))
+end
+
+Kept.__newindex = refuse_change
+
 function Kept:__tostring()
   return ("capture '%s' (%s, at %.1f ms%s), from a file"):format(self.tag, self.source, self.elapsed_ms,
     self.reason and ", not taken: " .. self.reason or "")
@@ -33,7 +39,7 @@ end
 
 local wrap
 
-local Struct, List = {}, {}
+local Struct, List = { __newindex = refuse_change }, { __newindex = refuse_change }
 
 -- What they stand for is beside them: a kernel's members may have any name.
 local parts = setmetatable({}, { __mode = "k" })
@@ -203,7 +209,7 @@ end
 
 -- --- BPF maps ---
 
-local Map = {}
+local Map = { __newindex = refuse_change }
 Map.__index = Map
 
 function Map:__tostring()
@@ -380,14 +386,25 @@ function Kept:get(path)
   return value
 end
 
+local function copy(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local out = {}
+  for key, one in pairs(value) do
+    out[key] = copy(one)
+  end
+  return setmetatable(out, getmetatable(value))
+end
+
 ---@return table
 function Kept:data()
-  return self._data
+  return copy(self._data)
 end
 
 ---@return table
 function Kept:values()
-  return self._data.values
+  return copy(self._data.values)
 end
 
 ---@return string
