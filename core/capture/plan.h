@@ -6,7 +6,7 @@
  *
  * The program is a tree of operations in pre-order: `below` operations that follow one belong to it. There is a current
  * address; an operation does something there, and its tree is carried out for each address that it finds. Lua writes
- * the program (lua/ktstr/capture_program.lua), knowing types; here are offsets alone.
+ * the program (lua/ktstr/capture/program.lua), knowing types; here are offsets alone.
  */
 #ifndef CAPTURE_PLAN_H
 #define CAPTURE_PLAN_H
