@@ -51,6 +51,19 @@ describe("a kernel that fails", function()
     assert.same({ false, 1 }, { list[1].missed, #list[1].cpus })
   end)
 
+  it("and ends before anybody can freeze it is captured as it has ended", function()
+    local unfrozen, left = 0, 500
+    while unfrozen == 0 and left > 0 do -- a few of a hundred, more on a busy host
+      left = left - 1
+      local machine = failing { "fail=1", "reset" } -- behind the last letter of the line
+      assert.equals("soft lockup", tiny_guest.finish(machine).failure.kind)
+      local list = machine:captures()
+      assert.same({ 1, "failure", false, 1 }, { #list, list[1].tag, list[1].missed, #list[1].cpus })
+      unfrozen = unfrozen + 1 - machine:freeze_counts().failure.done
+    end
+    assert.is_true(unfrozen > 0)
+  end)
+
   it("is none that is well", function()
     local machine = failing { "load=0" }
     machine:recv(60)
