@@ -137,6 +137,12 @@ MUST_CHECK struct error *plan_run_create(struct plan *p, u64 expected, struct pl
 void plan_run_execute(struct plan_run *run, const struct view *view);
 /* Behind that, beside what the plan says: size bytes from there, as far as they are mapped. Nothing is noted. */
 void plan_run_add(struct plan_run *run, u64 address, u64 size);
+enum { PLAN_STACK = 16 << 10 };
+/*
+ * Likewise the stack that sp is on, from there to its end; where that is an interrupt's, which has in its last word
+ * where the one before it was left, that one too.
+ */
+void plan_run_add_stack(struct plan_run *run, u64 sp);
 /* What was recorded; the run is destroyed, whatever comes. */
 MUST_CHECK struct error *plan_run_finish(struct plan_run *run, struct record **ret);
 /* NULL is allowed. */

@@ -250,6 +250,38 @@ void plan_run_add(struct plan_run *run, u64 address, u64 size)
 	}
 }
 
+/* The last word of the mapped pages behind sp that may be its stack's; *end is behind it. */
+static u64 read_stack_top(const struct plan_run *run, u64 sp, u64 *end)
+{
+	const u64 page = 4096;
+	u64 top = 0;
+
+	*end = sp;
+	for (u64 at = ALIGN_UP(sp + 1, page); at - sp <= PLAN_STACK; at += page) {
+		struct error *err = view_read(run->view, 0, at - WORD, &top, WORD);
+
+		if (err) {
+			error_destroy(err);
+			break;
+		}
+		*end = at;
+	}
+	return top;
+}
+
+void plan_run_add_stack(struct plan_run *run, u64 sp)
+{
+	const u64 kernel = 1ULL << 63;
+	u64 aligned = sp - sp % PLAN_STACK + PLAN_STACK, end;
+	u64 under = read_stack_top(run, sp, &end);
+	bool is_interrupt = under & kernel && under % WORD == 0 && under - sp + PLAN_STACK > 2 * PLAN_STACK;
+
+	// A task's stack is aligned to its size; an interrupt's, which has a page without memory behind it, is not.
+	plan_run_add(run, sp, (is_interrupt && end > aligned ? end : aligned) - sp);
+	if (is_interrupt)
+		plan_run_add(run, under, PLAN_STACK - under % PLAN_STACK);
+}
+
 static void write_notes(const struct plan_run *run)
 {
 	struct buf *out = &run->record->notes;

@@ -113,7 +113,7 @@ struct recording {
 /* The calls that the writers are in: what is left of their stacks. */
 static void add_stacks(struct coordinator *c, struct recording *r)
 {
-	const u64 stack_size = 16 << 10, kernel = 1ULL << 63;
+	const u64 kernel = 1ULL << 63;
 	struct kvm_regs regs = { 0 };
 	struct kvm_sregs sregs;
 
@@ -122,7 +122,7 @@ static void add_stacks(struct coordinator *c, struct recording *r)
 			continue;
 		error_destroy(machine_get_regs(c->machine, r->fires[i].cpu, &regs, &sregs));
 		if (regs.rsp & kernel)
-			plan_run_add(r->shot.run, regs.rsp, stack_size - regs.rsp % stack_size);
+			plan_run_add_stack(r->shot.run, regs.rsp);
 	}
 }
 

@@ -416,6 +416,52 @@ static void refuses_trees_that_do_not_nest(void **state)
 	assert_refused((struct plan_header){ 0 }, deep, ARRAY_SIZE(deep), "nested");
 }
 
+/* --- stacks --- */
+
+static void record_stack(struct rig *r, u64 sp)
+{
+	const struct plan_op ops[] = { AT(1), COPY(0, 8) };
+	struct plan *p = make_plan((struct plan_header){ 0 }, ops, 2);
+	struct plan_run *run;
+
+	assert_null(plan_run_create(p, 0, &run));
+	plan_run_execute(run, &r->view);
+	plan_run_add_stack(run, sp);
+	assert_null(plan_run_finish(run, &r->record));
+	plan_put(p);
+	record_open_view(r->record, &r->recorded);
+}
+
+static void has_the_rest_of_a_stack(void **state)
+{
+	struct rig *r = *state;
+
+	put(r, 0x7ff8, 5); // no kernel address: a task's stack
+	record_stack(r, BASE + 0x5008);
+	assert_missing(r, 0x5007);
+	assert_int_equal(word(r, 0x7ff8), 5);
+	assert_missing(r, 0x8000);
+}
+
+/* Its stack is aligned to pages alone, and the last word says where the task's was left. */
+static void has_the_stack_that_an_interrupt_came_upon(void **state)
+{
+	struct rig *r = *state;
+
+	r->view.ranges[0].size = 0xa000; // behind the interrupt's stack there is nothing
+	put(r, 0x7008, 1);
+	put(r, 0x9ff8, BASE + 0x1100);
+	put(r, 0x1100, 2);
+	put(r, 0x3ff8, 3);
+	record_stack(r, BASE + 0x7008);
+	assert_int_equal(word(r, 0x7008), 1);
+	assert_int_equal(word(r, 0x9ff8), BASE + 0x1100);
+	assert_int_equal(word(r, 0x1100), 2);
+	assert_int_equal(word(r, 0x3ff8), 3);
+	assert_missing(r, 0x10ff);
+	assert_missing(r, 0x4000);
+}
+
 static void refuses_bytes_that_are_cut_short(void **state)
 {
 	const struct plan_op ops[] = { AT(1), COPY(0, 8) };
@@ -464,6 +510,8 @@ int main(void)
 		TEST(a_record_has_no_more_than_its_bytes),
 		TEST(a_run_has_no_more_than_its_time),
 		TEST(a_record_does_not_change),
+		TEST(has_the_rest_of_a_stack),
+		TEST(has_the_stack_that_an_interrupt_came_upon),
 		cmocka_unit_test(refuses_what_makes_no_sense),
 		cmocka_unit_test(refuses_trees_that_do_not_nest),
 		cmocka_unit_test(refuses_bytes_that_are_cut_short),
