@@ -291,6 +291,10 @@ local function reader(field)
     if record == nil then
       record = entry
     end
+    if type(field) == "string" and record == entry and (entry.value ~= nil or entry[2] ~= nil) then
+      errors.raise("invalid", ("ktstr.series: a list has its values itself: it takes no field '%s'"):format(
+        field), 'a name for findings comes third: ktstr.series(list, nil, "name")')
+    end
     if type(field) == "string" and (type(record) ~= "table" or type(record.get) ~= "function") then
       return nil, "it has no record"
     end

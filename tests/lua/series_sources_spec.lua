@@ -126,6 +126,12 @@ describe("a series of captures", function()
     assert.is_nil(tostring(finding):find("of the source", 1, true))
   end)
 
+  it("wants no field for a list, whose values would all be missing", function()
+    says(refused(series.new, { { 1, 5 } }, "a name"), "takes no field 'a name'", "comes third")
+    says(refused(series.new, { { elapsed = 1, value = false } }, "a"), "takes no field 'a'")
+    assert.equals("a name", series.new({ { 1, 5 } }, nil, "a name").name)
+  end)
+
   it("wants a field", function()
     says(refused(series.new, { capture(1, { a = 5 }) }), "wants a field")
     refused(series.new, { capture(1, { a = 5 }) }, 5)
