@@ -107,6 +107,10 @@ end
 ---@param tag string
 ---@return ktstr.Capture
 function freeze.capture(vm, tag)
+  if type(tag) ~= "string" then
+    errors.refuse("invalid", ("vm:capture wants a name, by which the capture is found, and not %s"):format(
+      tag == nil and "nothing" or "a " .. type(tag)), "vm:capture \"before\"")
+  end
   asking(vm, "asked for a capture", capture.prepare, vm, true)
   asking(vm, "asked for a capture", patiently, vm, function()
     vm.machine:capture(tag)

@@ -163,8 +163,12 @@ end
 
 -- --- a watch ---
 
+-- An object is said without what it has: that is of one moment, and a struct's is long.
 local function describe(what)
-  return type(what) == "string" and what or tostring(what)
+  if require("ktstr.kernel.object").is(what) then
+    return ("%s at %s"):format(what:type_().name, tostring(what:address_()))
+  end
+  return tostring(what)
 end
 
 local function check_arguments(vm, call, what, given, fn, rules)
@@ -230,6 +234,18 @@ function watch.watch(vm, what, given, fn)
     fn and 0 or 1, BACKENDS[given.backend] or 0, op, value, hold_ns(vm, given), given.rate or 0, 0, 0))
 end
 
+-- By nm's letter: an address is anything.
+local function function_address(k, name)
+  local symbol = k:_symbol(name, function(one)
+    return one.kind:match "[tTwW]" ~= nil
+  end)
+  if not symbol.kind:match "[tTwW]" then
+    errors.refuse("invalid", ("vm:on_call '%s': that is no function, but data (%s)"):format(name,
+      symbol.kind), "vm:watch is for data")
+  end
+  return k:symbol(name)
+end
+
 --- As vm:on_call() says.
 ---@param vm ktstr.VM
 ---@return ktstr.Watch
@@ -237,7 +253,7 @@ function watch.on_call(vm, what, given, fn)
   given, fn = check_arguments(vm, "vm:on_call", what, given, fn, CALL_RULES)
   local address = require "ktstr.kernel.address"
   local name = describe(what)
-  local at = type(what) == "string" and vm.k:symbol(what) or address.new(address.raw(what))
+  local at = type(what) == "string" and function_address(vm.k, what) or address.new(address.raw(what))
   local self = setmetatable({ name = name, address = at, vm = vm, fn = fn, len = 8, signed = false }, Watch)
   return begin(self, "vm:on_call", Words(at.value_, vm.k:phys(at), 8, 0, fn and 0 or 1,
     0, 0, 0, hold_ns(vm, given), given.rate or 0, 1, given.returns and 1 or 0))
