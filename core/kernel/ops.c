@@ -114,10 +114,8 @@ static struct error *locate(const struct op_batch *b, const struct view *v, cons
 
 /* --- what --- */
 
-static struct error *check_at_once(const struct op_batch *b, const struct op *o, u64 address)
+static struct error *check_running(const struct op *o, u64 address)
 {
-	if (b->frozen || (o->is_bytes && o->op == KERNEL_OP_READ))
-		return NULL;
 	if (o->bits && o->op == KERNEL_OP_WRITE)
 		return error_create(ERROR_RUNNING,
 				    "the %u bits at 0x%llx share a word with others: the running guest may write it "
@@ -131,6 +129,16 @@ static struct error *check_at_once(const struct op_batch *b, const struct op *o,
 				    "the %u bytes at 0x%llx are not aligned: the running guest may change half of them",
 				    o->size, (ull)address);
 	return NULL;
+}
+
+static struct error *check_at_once(const struct op_batch *b, const struct op *o, u64 address)
+{
+	if (b->frozen || (o->is_bytes && o->op == KERNEL_OP_READ))
+		return NULL;
+
+	struct error *err = check_running(o, address);
+
+	return err ? error_with_hint(err, "do it in a freeze: cold = true; ktstr-kernel --cold") : NULL;
 }
 
 static struct error *run_bytes(struct op_batch *b, const struct view *v, const struct op *o, u64 address)

@@ -182,7 +182,8 @@ describe("vm:kernel_ops", function()
     local function list(cold)
       return { cold = cold, { op = "write", symbol = "jiffies_64", type = "bytes", value = "abc" } }
     end
-    refused(fake, "running", "cannot be written at once", list())
+    local e = refused(fake, "running", "cannot be written at once", list())
+    assert.matches("ktstr-kernel --cold", e.hint, 1, true)
     assert.same({ true }, batch(fake, list(true)))
     refused(fake, "running", "not aligned", { { op = "read", address = JIFFIES + 1, type = "u32" } })
     assert.same({ 0x6362 }, batch(fake, { cold = true,
@@ -245,8 +246,10 @@ describe("vm:kernel_ops", function()
     } do
       refused(fake, "invalid", words, { entry })
     end
-    refused(fake, "per-cpu", "say which: cpu = 0", { { op = "read", symbol = "runqueues",
-      field = "nr_running" } })
+    refused(fake, "invalid", "ktstr-kernel: PLACE:bytes", { { op = "write", address = DIRECT,
+      struct = "struct task", field = "comm", value = 6162 } })
+    refused(fake, "per-cpu", "say which: cpu = 0; to ktstr-kernel: NAME@0", {
+      { op = "read", symbol = "runqueues", field = "nr_running" } })
     refused(fake, "per-cpu", "a pointer on the way is per-CPU", { { op = "read", address = DIRECT,
       struct = "struct scx_sched", field = "pcpu.events" } })
     refused(fake, "not-found", "no fields", { { op = "read", symbol = "some_int", field = "x" } })

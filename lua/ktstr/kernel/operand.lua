@@ -77,7 +77,8 @@ local function symbol_base(k, entry)
   local symbol = k:_symbol(entry.symbol, entry.cpu and is_percpu or nil)
   local of_cpu = is_percpu(symbol)
   if of_cpu and not entry.cpu then
-    errors.raise("per-cpu", "it is per-CPU: each CPU has one of its own", "say which: cpu = 0")
+    errors.raise("per-cpu", "it is per-CPU: each CPU has one of its own",
+      "say which: cpu = 0; to ktstr-kernel: NAME@0")
   end
   local set = k._image.types
   local type = set and (set:variable(entry.symbol) or known.type_of(set, entry.symbol))
@@ -243,7 +244,8 @@ local function byte_count(entry, own)
   local count = entry.length or own and own.size
   if entry.op == "write" then
     if type(entry.value) ~= "string" then
-      invalid("bytes are written as a string")
+      errors.raise("invalid", "it is bytes, which are written as a string",
+        "value = \"...\"; to ktstr-kernel: PLACE:bytes and hexadecimal digits")
     end
     count = #entry.value
   end
@@ -270,7 +272,8 @@ local function check_cpu(one)
     one.needs_cpu = one.needs_cpu or step.per_cpu or false
   end
   if one.needs_cpu and not one.entry.cpu then
-    errors.raise("per-cpu", "a pointer on the way is per-CPU: each CPU has its own", "say which: cpu = 0")
+    errors.raise("per-cpu", "a pointer on the way is per-CPU: each CPU has its own",
+      "say which: cpu = 0; to ktstr-kernel: PLACE@0")
   elseif one.entry.cpu and not one.needs_cpu then
     invalid("it is not per-CPU, and no pointer on the way is")
   end
