@@ -198,7 +198,8 @@ describe("a plan that asks for what is not there", function()
   it("is told of a missing member: the path, the place in it, and the members that there are", function()
     local e = refused "runqueues[].curr.pdi"
     assert.equals("not-found", e.code)
-    says(e, "'runqueues[].curr.pdi'", "struct task has no member 'pdi'", "struct task has: ", "comm", "pid")
+    says(e, "'runqueues[].curr.pdi'", "struct task has no member 'pdi'",
+      "did you mean 'pid'? struct task has: ", "comm", "pid")
     says(refused "runqueues[].curr.where.c.d", "'runqueues[].curr.where.c.d' at 'runqueues[].curr.where.c'",
       "struct pair has no member 'c'", "struct pair has: a, b")
   end)

@@ -85,13 +85,16 @@ function Cursor:raise(code, message, hint)
   errors.refuse(code, ("plan: '%s'%s: %s"):format(self.path.text, at, message), hint)
 end
 
-local function members_hint(type)
+-- wanted: the one that it has not.
+local function members_hint(type, wanted)
   local names = type:member_names()
   table.sort(names)
   if #names == 0 then
     return nil
   end
-  return ("%s has: %s"):format(type.name, table.concat(names, ", "))
+  local near = wanted and require("ktstr.nearest").find(wanted, names)
+  return ("%s%s has: %s"):format(near and ("did you mean '%s'? "):format(near) or "", type.name,
+    table.concat(names, ", "))
 end
 
 -- A pointer is followed when something behind it is asked for.
@@ -114,7 +117,7 @@ function Cursor:member(name)
   end
   local ok, found = pcall(owner.member, owner, name)
   if not ok and errors.is(found, "not-found") then
-    self:raise("not-found", ("%s has no member '%s'"):format(owner.name, name), members_hint(owner))
+    self:raise("not-found", ("%s has no member '%s'"):format(owner.name, name), members_hint(owner, name))
   elseif not ok then
     error(found, 0)
   end
@@ -247,7 +250,8 @@ function Cursor:walk(type_name, member)
   if member then
     local ok, bits = pcall(object.offset, element, member)
     if not ok and errors.is(bits, "not-found") then
-      self:raise("not-found", ("%s has no member '%s'"):format(element.name, member), members_hint(element))
+      self:raise("not-found", ("%s has no member '%s'"):format(element.name, member),
+        members_hint(element, member))
     elseif not ok then
       error(bits, 0)
     end
