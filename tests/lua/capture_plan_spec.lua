@@ -64,6 +64,10 @@ describe("a plan", function()
     end)
     assert.equals("unmapped", e.code)
     says(e, "struct task.u64", "was not recorded", "ktstr.plan")
+    -- As text it is what was recorded, and how much was not.
+    local text = tostring(k:per_cpu("runqueues", 1).curr)
+    says(text:gsub("\n *", ""), '= {pid = 101,flags = 0,parent = (struct task *) NULL,comm = "task1",} (')
+    assert.matches("%d+ more members were not recorded%)$", text)
   end)
 
   it("records one CPU's alone where that is said", function()

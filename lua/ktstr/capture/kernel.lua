@@ -56,6 +56,7 @@ local function new(view, origin, regs)
   k._image = origin.image
   k._lines, k._no_lines = origin.lines, origin.no_lines
   k._prepared = true
+  k.is_recorded = true
   return k
 end
 

@@ -47,6 +47,11 @@ end
 
 local write_object
 
+-- A record has of most structs a few members: the others would bury them.
+local function is_unrecorded(k, e)
+  return k.is_recorded and errors.is(e, "unmapped")
+end
+
 local function has_parts(type)
   return type:has_members() or type.kind == "array"
 end
@@ -56,12 +61,13 @@ local function write_value(out, k, self, d, place, depth)
   local ok, value = memory.try(d.read, self, d, place)
   if not ok then
     out:add(("<%s>"):format(value.message))
-  elseif not ffi.istype(Object, value) then
-    out:add(scalar(k, value, d.type))
-  elseif d.type.kind == "pointer" then
-    out:add(("(%s) %s"):format(d.type.name, pointer_text(k, value.place_)))
-  else
+    out.shown = out.shown + (is_unrecorded(k, value) and 0 or 1)
+  elseif ffi.istype(Object, value) and d.type.kind ~= "pointer" then
     write_object(out, k, value, d.type, depth)
+  else
+    out.shown = out.shown + 1
+    out:add(ffi.istype(Object, value) and ("(%s) %s"):format(d.type.name, pointer_text(k, value.place_))
+      or scalar(k, value, d.type))
   end
 end
 
@@ -75,9 +81,13 @@ local function write_members(out, k, self, type, base, depth)
       write_members(out, k, self, member.type, base + member.offset, depth)
     elseif member.name ~= "" then
       local d = values.describe(type, member.name, member.type, base + member.offset, member.bits)
+      local before = out:mark()
       out:line(depth, member.name .. " = ")
       write_value(out, k, self, d, self.place_ + d.offset, depth)
       out:add ","
+      if k.is_recorded and out.shown == before.shown then
+        out:take_back(before)
+      end
     end
   end
 end
@@ -106,9 +116,12 @@ local function write_elements(out, k, self, type, depth)
   return nested
 end
 
+local has_something
+
 function write_object(out, k, self, type, depth)
   if depth >= DEPTH then
     out:add "{ ... }"
+    out.shown = out.shown + (has_something(k, self, type) and 1 or 0)
   elseif type.kind == "array" then
     out:add "{"
     local nested = write_elements(out, k, self, type, depth + 1)
@@ -137,10 +150,40 @@ function Out:line(depth, text)
   self:add("\n" .. ("  "):rep(depth) .. text)
 end
 
+function Out:mark()
+  return { pieces = #self.pieces, lines = self.lines, shown = self.shown, left_out = self.left_out }
+end
+
+-- A member that nothing was recorded of.
+function Out:take_back(mark)
+  for i = #self.pieces, mark.pieces + 1, -1 do
+    self.pieces[i] = nil
+  end
+  self.lines, self.left_out, self.full = mark.lines, mark.left_out + 1, false
+end
+
+-- shown: values that could be had; left_out: members that nothing was recorded of.
+local function new_out()
+  return setmetatable({ pieces = {}, lines = 0, full = false, shown = 0, left_out = 0 }, Out)
+end
+
+-- Of what lies too deep to be shown, whether there would be anything.
+function has_something(k, self, type)
+  if not k.is_recorded then
+    return true
+  end
+  local out = new_out()
+  write_object(out, k, self, type, 0)
+  return out.shown > 0
+end
+
 local function body(k, self, type)
-  local out = setmetatable({ pieces = {}, lines = 0, full = false }, Out)
+  local out = new_out()
   if has_parts(type) then
     write_object(out, k, self, type, 0)
+    if out.left_out > 0 then
+      out:add((" (%d more members were not recorded)"):format(out.left_out))
+    end
   else
     local e = values.elements[self.handle_]
     if e == nil then
