@@ -129,6 +129,12 @@ function Periodic:state()
   return control(self, "look")
 end
 
+function Periodic:__tostring()
+  local ok, state, taken, missed = pcall(self.state, self)
+  return ok and ("captures on a clock: %s, %d taken, %d missing"):format(state, taken, missed)
+    or "captures on a clock: the machine has ended"
+end
+
 --- Its captures so far, in order, with the placeholders of those that were not taken.
 ---@return ktstr.Capture[]
 function Periodic:captures()
