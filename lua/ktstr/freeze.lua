@@ -112,9 +112,15 @@ function freeze.capture(vm, tag)
       tag == nil and "nothing" or "a " .. type(tag)), "vm:capture \"before\"")
   end
   asking(vm, "asked for a capture", capture.prepare, vm, true)
-  asking(vm, "asked for a capture", patiently, vm, function()
+  local ok, e = pcall(asking, vm, "asked for a capture", patiently, vm, function()
     vm.machine:capture(tag)
   end)
+  if not ok then
+    if errors.is(e, "frozen") and not e.hint then
+      e.hint = "a capture has a freeze of its own: vm:thaw() first; vm.k shows what is frozen"
+    end
+    error(e, 0)
+  end
   local list = capture.list(vm)
   for i = #list, 1, -1 do
     if list[i].tag == tag then
