@@ -362,6 +362,11 @@ struct error *coordinator_inject_deafness(struct coordinator *c, u32 cpu, u64 du
 	return machine_make_deaf(c->machine, cpu, clock_deadline_ns(duration_ns));
 }
 
+void coordinator_inject_late_failure(struct coordinator *c)
+{
+	__atomic_store_n(&c->failure_comes_late, true, __ATOMIC_RELAXED);
+}
+
 /* --- the end --- */
 
 void coordinator_kill(struct coordinator *c)

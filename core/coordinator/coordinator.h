@@ -186,6 +186,8 @@ MUST_CHECK struct error *coordinator_inject_capture(struct coordinator *c, enum 
 MUST_CHECK struct error *coordinator_inject_periodic(struct coordinator *c, u64 period_ns);
 MUST_CHECK struct error *coordinator_inject_patience(struct coordinator *c, u64 patience_ns);
 MUST_CHECK struct error *coordinator_inject_deafness(struct coordinator *c, u32 cpu, u64 duration_ns);
+/* A failure of the guest's kernel is looked at when the machine has ended, as if the freeze had lost that race. */
+void coordinator_inject_late_failure(struct coordinator *c);
 
 /* --- saving; within coordinator_visit(), or before the start --- */
 

@@ -153,7 +153,8 @@ void failure_serve(struct coordinator *c)
 	if (!__atomic_load_n(&c->failure_found, __ATOMIC_ACQUIRE) || c->dump_state == FREEZE_DONE)
 		return;
 	// A machine that is about to end comes here again when it has.
-	if (machine_has_stop(c->machine) && !c->draining)
+	if (!c->draining &&
+	    (machine_has_stop(c->machine) || __atomic_load_n(&c->failure_comes_late, __ATOMIC_RELAXED)))
 		return;
 	if (d.is_checked && is_refuted(c))
 		return;

@@ -121,6 +121,7 @@ struct coordinator {
 
 	/* Shared. */
 	bool failure_found; /* atomic */
+	bool failure_comes_late; /* atomic; in tests: it is looked at when the machine has ended */
 	struct mailbox mailbox;
 	struct outbox outbox;
 	int request_fd;

@@ -465,7 +465,7 @@ static enum freeze_source check_source(lua_State *L, int index)
 static int lua_machine_test_hook(lua_State *L)
 {
 	static const char *const names[] = { "periodic", "deaf", "rendezvous_timeout", "capture",
-					     "kernel_op_timeout", NULL };
+					     "kernel_op_timeout", "late_failure", NULL };
 	struct coordinator *c = machine_check_started(L)->coordinator;
 
 	switch (luaL_checkoption(L, 2, NULL, names)) {
@@ -483,6 +483,9 @@ static int lua_machine_test_hook(lua_State *L)
 		break;
 	case 4:
 		coordinator_inject_kernel_op_patience(c, opt_limit(L, 3, 0));
+		break;
+	case 5:
+		coordinator_inject_late_failure(c);
 		break;
 	}
 	return 0;

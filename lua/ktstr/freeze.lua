@@ -6,9 +6,10 @@ local registers = require "ktstr.registers"
 
 local freeze = {}
 
--- Somebody else's freeze, a capture's, is over in microseconds: so a script waits for it so long, and no
+-- Somebody else's freeze, a capture's, is over in milliseconds, but a guest that asks for captures all the
+-- time may come first again and again, on a slow host for most of a second: so a script waits so long, and no
 -- longer. Nothing is queued meanwhile.
-local BUSY_PATIENCE_S = 1
+local BUSY_PATIENCE_S = 5
 local BUSY_PAUSE_S = 0.0002
 
 -- As unpack() wants it: nils at the end count.

@@ -331,8 +331,8 @@ end
 --- Stops every vCPU, the devices and the guest's clocks, until vm:thaw(): the guest notices nothing. The
 --- run's timeout stands still meanwhile, and there is no limit of its own. A call that needs the running
 --- guest raises "frozen".
---- Raises "frozen" (it is already), "busy" (somebody else has been freezing it for a second), "timeout" (a
---- vCPU did not stop: which, and where it was), "ended".
+--- Raises "frozen" (it is already), "busy" (somebody else has been freezing it for five seconds), "timeout"
+--- (a vCPU did not stop: which, and where it was), "ended".
 function VM:freeze()
   freeze.freeze(self)
 end

@@ -185,7 +185,8 @@ static void a_shutdown_answers_who_waits(void **state)
 	assert_true(rig->c->exit_seen);
 	assert_int_equal(client_reap(rig->c), 0);
 	expect_answer(late, SNAPSHOT_FAILED, "the machine is shutting down");
-	assert_int_equal(rig->c->snapshot_count, 1);
+	/* Which of the two it looks at first is the kernel's affair. */
+	assert_in_range(rig->c->snapshot_count, 1, 2);
 	assert_int_equal(end_of(&asking), 1);
 	assert_string_equal(asking.text, "ktstr-capture: 'a': failed: the machine is shutting down\n");
 	expect_answer(silent, SNAPSHOT_FAILED, "the machine is shutting down");

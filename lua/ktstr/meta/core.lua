@@ -310,6 +310,7 @@ function machine:note_touched() end
 ---   "deaf", cpu, seconds: that vCPU does not look at a freeze for so long
 ---   "rendezvous_timeout", seconds: instead of 30
 ---   "kernel_op_timeout", seconds: how long a guest's kernel operations wait for this process, instead of 10
+---   "late_failure": a failure of the guest's kernel is looked at when the machine has ended
 ---   "capture", source, tag: a capture by that source ("periodic", "watch", "kernel-op"); raises as capture()
 ---@param name string
 ---@param ... number|string
