@@ -96,21 +96,21 @@ describe("a freeze that somebody else is in the way of", function()
     end))
   end)
 
-  it("is given up after a second", function()
+  it("is given up after five seconds", function()
     core.freeze_errors = {}
     for i = 1, 100000 do
       core.freeze_errors[i] = busy()
     end
     local start = core.clock
     assert.equals("busy", raised(vm.freeze, vm).code)
-    assert.is_true(core.clock - start >= 1 and core.clock - start < 1.1)
+    assert.is_true(core.clock - start >= 5 and core.clock - start < 5.1)
   end)
 
   it("is waited for longer by what it asks of the script meanwhile", function()
     core.freeze_errors = { busy(), busy(), busy() }
     table.insert(machine.queue, { nil, "plan" })
     vm.channel.on_plan = function()
-      core.clock = core.clock + 5
+      core.clock = core.clock + 20
     end
     vm:freeze()
     assert.is_true(vm:is_frozen())
