@@ -2,7 +2,6 @@
 -- of a record, too; what did not fit is missing, and whoever asks for it is told.
 local ffi = require "ffi"
 local capture = require "ktstr.capture"
-local errors = require "ktstr.errors"
 local fake_bpf = require "tests.lua.fake_bpf"
 local kernels = require "ktstr.kernels"
 local ktstr = require "ktstr"
@@ -11,25 +10,12 @@ local plan = require "ktstr.capture.plan"
 local program = require "ktstr.capture.program"
 local recorded = require "ktstr.capture.kernel"
 local schema = require "tests.lua.json_schema"
+local words = require "tests.lua.words"
+
+local raised, says = words.raised, words.says
 
 local cached = kernels.list()
 local LIMITS = program.LIMITS
-
-local function raised(f, ...)
-  local ok, e = pcall(f, ...)
-  assert.is_false(ok)
-  assert(errors.is(e), tostring(e))
-  return e
-end
-
-local function says(e, ...)
-  local text, at = tostring(e), 1
-  for _, part in ipairs { ... } do
-    local found = text:find(part, at, true)
-    assert(found, ("'%s' is not in: %s"):format(part, text:sub(at)))
-    at = found + #part
-  end
-end
 
 -- What a plan of these maps records; the memory changes afterwards.
 local function take(fake, ...)

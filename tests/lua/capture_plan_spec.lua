@@ -1,34 +1,19 @@
 -- Capture plans over a kernel made by hand: what a path copies, what it refuses, and records that are read as
 -- kernels are.
 local ffi = require "ffi"
-local errors = require "ktstr.errors"
 local fake_kernel = require "tests.lua.fake_kernel"
 local native = require "ktstr.capture.native"
 local plan = require "ktstr.capture.plan"
 local recorded = require "ktstr.capture.kernel"
+local words = require "tests.lua.words"
+
+local raised, says = words.raised, words.says
 
 local DIRECT, IMAGE = fake_kernel.DIRECT, fake_kernel.IMAGE
 local TASK = DIRECT + 0x1000
 local RQ = DIRECT + 0x80000 + 0x20 -- of CPU 0; the next one's is 0x10000 further
 
 local fake
-
-local function raised(f, ...)
-  local ok, e = pcall(f, ...)
-  assert.is_false(ok)
-  assert(errors.is(e), tostring(e))
-  return e
-end
-
--- "it says", in this order.
-local function says(e, ...)
-  local text, at = tostring(e), 1
-  for _, part in ipairs { ... } do
-    local found = text:find(part, at, true)
-    assert(found, ("'%s' is not in: %s"):format(part, text:sub(at)))
-    at = found + #part
-  end
-end
 
 before_each(function()
   fake = fake_kernel.new()

@@ -2,7 +2,6 @@
 local ffi = require "ffi"
 local dkjson = require "dkjson"
 local capture = require "ktstr.capture"
-local errors = require "ktstr.errors"
 local fake_kernel = require "tests.lua.fake_kernel"
 local files = require "ktstr.files"
 local ktstr = require "ktstr"
@@ -10,6 +9,9 @@ local native = require "ktstr.capture.native"
 local plan = require "ktstr.capture.plan"
 local recorded = require "ktstr.capture.kernel"
 local schema = require "tests.lua.json_schema"
+local words = require "tests.lua.words"
+
+local raised, says = words.raised, words.says
 
 local DIRECT, IMAGE = fake_kernel.DIRECT, fake_kernel.IMAGE
 local TASK = DIRECT + 0x1000
@@ -20,22 +22,6 @@ local ITEMS = { only = true, "runqueues[].nr_running", "runqueues[].curr.comm", 
   "jiffies_64", "(struct label)scx_root.text", "(struct label)scx_root.id" }
 
 local fake
-
-local function raised(f, ...)
-  local ok, e = pcall(f, ...)
-  assert.is_false(ok)
-  assert(errors.is(e), tostring(e))
-  return e
-end
-
-local function says(e, ...)
-  local text, at = tostring(e), 1
-  for _, part in ipairs { ... } do
-    local found = text:find(part, at, true)
-    assert(found, ("'%s' is not in: %s"):format(part, text:sub(at)))
-    at = found + #part
-  end
-end
 
 before_each(function()
   fake = fake_kernel.new()

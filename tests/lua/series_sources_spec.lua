@@ -1,6 +1,9 @@
 -- Where a series comes from, what is missing in it, its phases, and how its statements reach a test: through
 -- t:expect and through luassert.
 local support = require "tests.lua.support"
+local words = require "tests.lua.words"
+
+local says = words.mentions
 
 local _, load = support.library()
 local errors = load "ktstr.errors"
@@ -10,12 +13,6 @@ local report = load "ktstr.report"
 local series = load "ktstr.series"
 
 local NAN = 0 / 0
-
-local function says(text, ...)
-  for _, part in ipairs { ... } do
-    assert(tostring(text):find(part, 1, true), ("no '%s' in: %s"):format(part, tostring(text)))
-  end
-end
 
 -- A record: its values by path; what is not among them is not there.
 local function record(by_path, code)

@@ -1,6 +1,9 @@
 -- What can be stated about a series of samples: for each statement one that holds, one that does not, a
 -- missing sample, NaN; and what lies at the edges.
 local support = require "tests.lua.support"
+local words = require "tests.lua.words"
+
+local says = words.mentions
 
 local _, load = support.library()
 local errors = load "ktstr.errors"
@@ -47,12 +50,6 @@ local function cannot_tell(...)
 end
 
 -- The finding's text has each of these.
-local function says(finding, ...)
-  for _, part in ipairs { ... } do
-    assert(tostring(finding):find(part, 1, true), ("no '%s' in: %s"):format(part, tostring(finding)))
-  end
-end
-
 local function says_missing(finding, tag)
   says(finding, ("1 of %d samples is missing: %s"):format(4, tag), TIMED_OUT)
 end

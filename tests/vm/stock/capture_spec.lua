@@ -3,8 +3,10 @@
 local ktstr = require "ktstr"
 local bpf_fixture = require "tests.vm.bpf_fixture"
 local dkjson = require "dkjson"
-local errors = require "ktstr.errors"
 local schema = require "tests.lua.json_schema"
+local words = require "tests.lua.words"
+
+local raised, says = words.raised, words.says
 
 local TIMEOUT_S = 1800
 local CPUS = 2
@@ -12,22 +14,6 @@ local TASKS_VALIDATED = 4
 
 local vm
 local has_bpf = not bpf_fixture.missing()
-
-local function raised(f, ...)
-  local ok, e = pcall(f, ...)
-  assert.is_false(ok)
-  assert(errors.is(e), tostring(e))
-  return e
-end
-
-local function says(e, ...)
-  local text, at = tostring(e), 1
-  for _, part in ipairs { ... } do
-    local found = text:find(part, at, true)
-    assert(found, ("'%s' is not in: %s"):format(part, text:sub(at)))
-    at = found + #part
-  end
-end
 
 -- What is written and what is read back, however deep.
 local function assert_same_data(a, b, where)

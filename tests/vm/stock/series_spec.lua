@@ -2,6 +2,9 @@
 -- of pauses and freezes taken out, and with one that was not taken.
 local ktstr = require "ktstr"
 local tiny_guest = require "tests.vm.tiny_guest"
+local words = require "tests.lua.words"
+
+local says = words.mentions
 
 local TIMEOUT_S = 1800
 local PATIENCE_S = 300
@@ -19,12 +22,6 @@ teardown(function()
     vm:kill()
   end
 end)
-
-local function says(finding, ...)
-  for _, words in ipairs { ... } do
-    assert(tostring(finding):find(words, 1, true), ("no '%s' in: %s"):format(words, tostring(finding)))
-  end
-end
 
 local function place(sample)
   return ("%s at %.3f s"):format(sample.tag, sample.elapsed)
