@@ -376,13 +376,22 @@ static void load_bytes(u8 *to, const u8 *from, size_t size)
 	}
 }
 
+/* After a read: whether it has to be done again, before cover->end(). What was covered meanwhile is covered by now. */
+static bool begin_uncover(const struct view *v)
+{
+	if (!v->cover)
+		return false;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return v->cover->begin(v->cover->ctx);
+}
+
 static void load_uncovered(const struct view *v, u8 *to, const u8 *from, size_t size)
 {
-	bool covered = v->cover && v->cover->begin(v->cover->ctx);
-
 	load_bytes(to, from, size);
-	if (covered)
-		v->cover->end(v->cover->ctx, from, to, size);
+	if (!begin_uncover(v))
+		return;
+	load_bytes(to, from, size);
+	v->cover->end(v->cover->ctx, from, to, size);
 }
 
 static void store_bytes(u8 *to, const u8 *from, size_t size)
@@ -498,12 +507,11 @@ struct error *view_read_scalar(const struct view *v, u64 address, u32 size, u64 
 		*ret = 0;
 		return view_read(v, 0, address, ret, size);
 	}
-
-	bool covered = v->cover && v->cover->begin(v->cover->ctx);
-
 	*ret = load(place.hva, size);
-	if (covered)
+	if (begin_uncover(v)) {
+		*ret = load(place.hva, size);
 		v->cover->end(v->cover->ctx, place.hva, (u8 *)ret, size);
+	}
 	return NULL;
 }
 

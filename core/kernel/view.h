@@ -40,8 +40,8 @@ struct view_segment {
 };
 
 /*
- * What lies over the guest's own bytes while it runs, and is not to be seen. begin() before reading, on any thread: false
- * where there is nothing; else end() puts right what was read.
+ * What lies over the guest's own bytes while it runs, and is not to be seen. begin() after a read, on any thread: false
+ * where there was nothing until then; else nothing comes or goes until end(), which puts right what was read in between.
  */
 struct view_cover {
 	bool (*begin)(void *ctx);

@@ -135,7 +135,7 @@ void machine_lift_breakpoints(struct machine *m);
 
 /*
  * For who reads code while the guest runs: what the INT3s there hide, in size bytes that were read from `from`.
- * Between begin, before reading, and end none comes or goes; begin is false where there is none to hide, and no end.
+ * Between begin and end none comes or goes; begin is false, and there is no end, where there never was one until then.
  */
 bool machine_begin_unhide(struct machine *m);
 void machine_end_unhide(struct machine *m, const u8 *from, u8 *bytes, size_t size);

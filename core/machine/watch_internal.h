@@ -82,7 +82,8 @@ struct watches {
 	/* The first ones by their registers, the others by an INT3; is_over is of lock. */
 	struct watch_return returns[WATCH_RETURNS_MAX + 1];
 	struct watch_plant plants[WATCH_PLANTS_MAX];
-	u32 plant_count; /* atomic */
+	u32 plant_count;
+	bool has_planted; /* atomic; once, and so in what was read without the lock */
 	bool returns_changed;
 	struct watch_past past[WATCH_PAST_MAX]; /* a ring */
 	u32 past_at;

@@ -56,7 +56,8 @@ static void plant(struct watches *w, u8 *at)
 		if (w->plants[i].at == at)
 			return;
 	w->plants[count] = (struct watch_plant){ .at = at, .original = __atomic_load_n(at, __ATOMIC_RELAXED) };
-	__atomic_store_n(&w->plant_count, count + 1, __ATOMIC_RELEASE);
+	w->plant_count = count + 1;
+	__atomic_store_n(&w->has_planted, true, __ATOMIC_RELAXED);
 	__atomic_store_n(at, INT3, __ATOMIC_RELEASE);
 }
 
@@ -90,7 +91,7 @@ void machine_lift_breakpoints(struct machine *m)
 		if (__atomic_load_n(p->at, __ATOMIC_RELAXED) == INT3)
 			__atomic_store_n(p->at, p->original, __ATOMIC_RELEASE);
 	}
-	__atomic_store_n(&w->plant_count, 0, __ATOMIC_RELEASE);
+	w->plant_count = 0;
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -100,7 +101,7 @@ bool machine_begin_unhide(struct machine *m)
 {
 	struct watches *w = m->watches;
 
-	if (!w || !__atomic_load_n(&w->plant_count, __ATOMIC_ACQUIRE))
+	if (!w || !__atomic_load_n(&w->has_planted, __ATOMIC_RELAXED))
 		return false;
 	pthread_mutex_lock(&w->lock);
 	return true;

@@ -176,6 +176,7 @@ struct covered {
 	const u8 *at;
 	u8 original;
 	bool is_on;
+	u8 *changed; /* what came between a read and begin() */
 	u32 begun, ended;
 };
 
@@ -184,6 +185,8 @@ static bool begin(void *ctx)
 	struct covered *c = ctx;
 
 	c->begun += c->is_on;
+	if (c->changed)
+		*c->changed = 0x22;
 	return c->is_on;
 }
 
@@ -217,6 +220,14 @@ static void what_lies_over_the_guests_bytes_is_not_seen(void **state)
 	assert_int_equal(value, 0x1155cccc);
 	assert_int_equal(c.begun, c.ended);
 	assert_true(c.begun >= 3);
+	c.changed = at(r, DATA + 0xffe);
+	assert_no_error(view_read_scalar(&r->view, VMALLOC + 0xffc, 4, &value));
+	assert_int_equal(value, 0x5522cccc);
+	*c.changed = 0xcc;
+	assert_no_error(view_read(&r->view, 0, VMALLOC + 0xffe, bytes, 2));
+	assert_memory_equal(bytes, "\x22\x55", 2);
+	c.changed = NULL;
+	*at(r, DATA + 0xffe) = 0xcc;
 	c.is_on = false;
 	assert_no_error(view_read_scalar(&r->view, VMALLOC + 0xffc, 4, &value));
 	assert_int_equal(value, 0xcccccccc);
