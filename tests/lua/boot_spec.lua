@@ -29,7 +29,7 @@ describe("ktstr.boot", function()
     }
     assert.equals("6.12", core.asked_kernel)
     assert.equals("/fake/vmlinux", options.kernel)
-    assert.equals("console=ttyS0 loglevel=5 panic=-1 foo=1", options.cmdline)
+    assert.equals("console=ttyS0 loglevel=5 panic=-1 tsc=nowatchdog foo=1", options.cmdline)
     local node = { llcs = 2, memory = 512 * MIB }
     assert.same({ node, node }, options.topology.nodes)
     assert.same({ 7, true, true, true }, { options.timeout, options.la57, options.kaslr, options.steal_time })

@@ -289,7 +289,7 @@ describe("a restored machine", function()
     for text, options in pairs {
       ["topology is 1n1l2c1t, the saved machine has 1n1l4c1t"] = { topology = "1n1l2c1t" },
       ["memory is 1 GiB, the saved machine has 256 MiB"] = { memory = "1G" },
-      ["the command line is 'console=ttyS0 loglevel=5 panic=-1 a'"] = { cmdline = "a" },
+      ["the command line is 'console=ttyS0 loglevel=5 panic=-1 tsc=nowatchdog a'"] = { cmdline = "a" },
       ["steal-time is no, the saved machine has yes"] = { steal_time = false },
     } do
       local e = raised(image.boot, image, options)

@@ -49,7 +49,7 @@ local function new_vm(options)
   return vms.new(core.machine {
     kernel = kernel.path,
     initrd = archive,
-    cmdline = "console=ttyS0 loglevel=5 panic=-1",
+    cmdline = "console=ttyS0 loglevel=5 panic=-1 tsc=nowatchdog",
     topology = t:for_machine(plan.memory(nil, t, archive:size())),
     kaslr = true,
     la57 = false,

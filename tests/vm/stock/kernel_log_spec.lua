@@ -18,7 +18,7 @@ local MACHINES = {
 local TABLES = { "APIC", "DSDT", "FACP", "FACS", "MCFG", "SRAT" }
 local TABLES_OF_NODES = { "HMAT", "SLIT" } -- where there are several
 local MEMORY_MIB = 1024
-local CMDLINE = "console=ttyS0 loglevel=5 panic=-1" -- ktstr.boot's
+local CMDLINE = "console=ttyS0 loglevel=5 panic=-1 tsc=nowatchdog" -- ktstr.boot's
 -- Emulation on a loaded host takes minutes. It ends what hangs, no more.
 local LIMIT_S = 1200
 
