@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Captures: what was recorded of a machine at one moment, by name, and where they are kept.
- * Depends on freeze/state.h and capture/record.h. A capture does not change once it is in the store; any thread may use the store.
+ * Depends on freeze/state.h and capture/record.h. A capture in the store does not change; any thread may use the store.
  * A name used twice replaces the capture of that name; a full store refuses, and loses nothing.
  */
 #ifndef CAPTURE_CAPTURE_H

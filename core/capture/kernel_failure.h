@@ -26,7 +26,7 @@ enum { KERNEL_FAILURE_LINE = 256 };
 struct kernel_failure_scan {
 	enum kernel_failure found;
 	u32 size;
-	char line[KERNEL_FAILURE_LINE]; /* the last one; that of the failure, once there is one: printable, terminated */
+	char line[KERNEL_FAILURE_LINE]; /* the last one; the failure's, once there is one: printable, terminated */
 };
 
 /* True when this text completes the line of the first failure; then nothing is looked at any more. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Captures on a clock: which one is due, and what becomes of those that are not taken.
- * Depends on base/error.h and base/types.h. It reads no clock and takes no capture: whoever drives it says what time it is.
+ * Depends on base/error.h and base/types.h. It reads no clock and takes no capture: who drives it says what time it is.
  * Each capture of the plan is handed out once: to be taken, or as missed, with the reason.
  */
 #ifndef CAPTURE_PERIODIC_H

@@ -33,7 +33,7 @@ enum plan_kind {
 	PLAN_IF, /* goes on where reg, with the bits a alone, is b */
 	PLAN_IF_TEXT, /* goes on where the b chars at offset a are the text c; PLAN_SUFFIX: where they end in it */
 	PLAN_STRING, /* copies the string at offset a up to its NUL, at most limit bytes */
-	PLAN_PAGES, /* copies what is mapped of as many pages as reg says, at most limit bytes; looks at c of them at most */
+	PLAN_PAGES, /* copies what is mapped of as many pages as reg says, at most limit bytes; of c pages at most */
 	PLAN_CALC, /* reg becomes what a (enum plan_calc) makes of it and of reg2 */
 	PLAN_MOVE, /* goes to as many bytes behind the current address as reg says */
 	PLAN_KINDS,

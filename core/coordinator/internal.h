@@ -192,7 +192,7 @@ MUST_CHECK struct error *captures_keep(struct coordinator *c, struct shot *shot,
 void captures_drop(struct shot *shot);
 /* A frame: answered now when the gate is held, else as soon as the loop's callback has returned. */
 void captures_take_request(struct coordinator *c, const void *payload, size_t size);
-/* In a freeze, or after the machine's end: until main has said what captures record, or it is clear that it does not. */
+/* In a freeze, or after the machine's end: until main has said what captures record, or clearly does not. */
 void captures_await_plan(struct coordinator *c);
 /* Carries out what has been asked. Not from within a callback of the loop. */
 void captures_serve(struct coordinator *c);

@@ -245,7 +245,7 @@ static void say_what_costs(struct coordinator *c)
 				 watch.name, watch.rate);
 	if (machine_find_hot_watch(c->machine, &watch, &ns))
 		coordinator_warn(c,
-				 "the page of the watch of %s is a hot one: within %.1f s the guest has written %u times "
+				 "the page of the watch of %s is hot: within %.1f s the guest has written %u times "
 				 "beside what is watched, and has to wait for each; a debug register costs nothing",
 				 watch.name, (double)ns / NSEC_PER_SEC, WATCH_BESIDE_MAX);
 }

@@ -41,7 +41,7 @@ struct view_segment {
 
 /*
  * What lies over the guest's own bytes while it runs, and is not to be seen. begin() after a read, on any thread: false
- * where there was nothing until then; else nothing comes or goes until end(), which puts right what was read in between.
+ * where there was nothing until then; else nothing comes or goes until end(), which puts right what was read.
  */
 struct view_cover {
 	bool (*begin)(void *ctx);

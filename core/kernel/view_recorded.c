@@ -44,7 +44,7 @@ struct error *view_find_recorded(const struct view *v, u64 root, u64 address, st
 	if (!s || offset >= s->size)
 		return error_with_hint(error_create(ERROR_UNMAPPED, "0x%llx was not recorded", (ull)address),
 				       v->recorded == VIEW_RECORD_CUT ?
-					       "the record was cut short, so that may be why: its capture's notes say more" :
+					       "the record was cut short, maybe there: its capture's notes say more" :
 					       "a capture has what its plan names: ktstr.plan { ... } adds to it");
 	// Nobody writes through it: what writes has been refused before.
 	*ret = (struct view_place){ .hva = (u8 *)s->data + offset, .left = s->size - offset };

@@ -277,7 +277,7 @@ static struct error *choose_for_code(struct watches *w, const struct watch_confi
 	if (!can)
 		return no_registers(can, "run under scripts/with-kvm");
 	return error_with_hint(error_create(ERROR_UNSUPPORTED,
-					    "all %d debug registers are in use, and this host's KVM does not stop at INT3",
+					    "all %d debug registers are in use; this host's KVM does not stop at INT3",
 					    WATCH_REGISTERS),
 			       "cancel a watch that has one; watches of data do without: { backend = \"page\" }");
 }

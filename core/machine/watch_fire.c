@@ -125,7 +125,8 @@ static void queue(struct watches *w, struct watch *watch, u32 cpu, const struct 
 	wake(w->machine);
 }
 
-void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t, const struct watch_change *change)
+void watches_fire(struct watches *w, struct watch *watch, const struct vcpu_thread *t,
+		  const struct watch_change *change)
 {
 	const struct watch_fire fire = {
 		.kind = WATCH_WRITE,

@@ -50,7 +50,7 @@ struct watch_stop {
 	struct watch_fire fires[WATCH_FIRES_MAX];
 };
 
-/* What was replaced in protected pages lately: as much as others write while a vCPU's thread has to wait for its turn. */
+/* What was replaced in protected pages lately: as much as others write while a vCPU's thread waits for its turn. */
 enum { WATCH_PAST_MAX = 4096 };
 
 struct watch_past {

@@ -98,7 +98,9 @@ u64 paging_gap(const struct guest_memory *m, u64 root, u32 levels, u64 address)
 	const u64 *table = guest_memory_at(m, w.table, ENTRY_SIZE << INDEX_BITS);
 
 	// The entries behind it lie together: that is a fraction of what a walk to each of them costs.
-	for (u64 i = ((address >> shift_of(w.level)) & ((1 << INDEX_BITS) - 1)) + 1; table && i < 1 << INDEX_BITS; i++) {
+	u64 index = address >> shift_of(w.level) & ((1 << INDEX_BITS) - 1);
+
+	for (u64 i = index + 1; table && i < 1 << INDEX_BITS; i++) {
 		if (__atomic_load_n(&table[i], __ATOMIC_RELAXED) & ENTRY_PRESENT)
 			break;
 		gap += page;

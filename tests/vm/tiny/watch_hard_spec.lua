@@ -168,7 +168,7 @@ describe("fires", function()
     guest:run("beside", 9000)
     guest:run("beside", 9000)
     assert.equals(0, guest:hits(id))
-    local _, times = warnings_of(guest):gsub("the page of the watch of 0x0 is a hot one", "")
+    local _, times = warnings_of(guest):gsub("the page of the watch of 0x0 is hot", "")
     assert.equals(1, times)
   end)
 
