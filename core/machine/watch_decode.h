@@ -38,7 +38,7 @@ enum watch_atomic_kind {
 
 struct watch_atomic {
 	enum watch_atomic_kind kind;
-	u64 address; /* linear, but for what wraps: in a page it is where gpa is; in that one? it may differ */
+	u64 address; /* linear, unless it wraps: where gpa is in its page; whether in that one is yet to be seen */
 	u64 expected, operand, carry;
 	struct kvm_regs before; /* the registers in front of it, to have it done again */
 };
