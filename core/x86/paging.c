@@ -92,13 +92,14 @@ u64 paging_gap(const struct guest_memory *m, u64 root, u32 levels, u64 address)
 		return 0;
 	if (w.end == PAGING_NON_CANONICAL)
 		return UINT64_MAX;
-	page = 1ULL << shift_of(w.level);
+	// Of a walk that came to no entry nothing is known but its page.
+	page = 1ULL << (w.level >= 1 && w.level <= 5 ? shift_of(w.level) : PAGE_SHIFT);
 	gap = page - (address & (page - 1));
 
 	const u64 *table = guest_memory_at(m, w.table, ENTRY_SIZE << INDEX_BITS);
 
 	// The entries behind it lie together: that is a fraction of what a walk to each of them costs.
-	u64 index = address >> shift_of(w.level) & ((1 << INDEX_BITS) - 1);
+	u64 index = address / page & ((1 << INDEX_BITS) - 1);
 
 	for (u64 i = index + 1; table && i < 1 << INDEX_BITS; i++) {
 		if (__atomic_load_n(&table[i], __ATOMIC_RELAXED) & ENTRY_PRESENT)
